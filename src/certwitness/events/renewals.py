@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: MIT
+"""Fold the events of the log into renewals, one a trace.
+
+Memory grows with the number of renewals: of its runs a renewal keeps the count and what the last one said.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any
+
+from certwitness import protocol
+
+OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
+
+# state: the monitoring plugins' status and what it means; the helper's message follows where there is one
+STATES = {
+    "issued": (OK, "the CA issued the certificate"),
+    "waiting": (OK, "the CA has the request; certmonger asks again"),
+    "running": (OK, "the helper runs"),
+    "new-key": (OK, "the CA wants a new key; certmonger makes one"),
+    "superseded": (OK, "went on as another renewal"),
+    "unreachable": (WARNING, "the CA could not be reached"),
+    "rejected": (WARNING, "the CA refused it"),
+    "unconfigured": (WARNING, "the helper lacks something it needs"),
+    "needs-scep": (CRITICAL, "SCEP messages are missing"),
+    "stuck": (CRITICAL, "parked for ever"),
+    "unknown": (UNKNOWN, "a state that this certwitness does not know"),
+}
+# In these nothing is decided yet: a newer renewal of the same certificate supersedes them.
+_OPEN = ("waiting", "unreachable", "new-key", "needs-scep", "running")
+_FAILING = ("unreachable", "rejected", "unconfigured")
+# FreeIPA's helper gives up after the tenth failure to store a certificate in LDAP, and says "issued" all the same.
+# Its cookie counts the failures so far (reference: FreeIPA 4.9 to 4.13, dogtag-ipa-ca-renew-agent-submit).
+LAST_STORE_FAILURE = 9
+# FreeIPA's renewal lock alone may take an hour to be had.
+RUNNING_TOO_LONG_S = 2 * 3600
+
+
+class Renewal:
+    """One renewal, from its first run to the last one seen.
+
+    trace_id, ca; nickname and key (SHA-256 of the public key, hex), None where unknown; first and last, timestamps as
+    in the log; attempts; state, a key of STATES; ended, the state after the last run that ended ("running" before);
+    exit, message, next, findings, killed, promise_kept of that run as in its event; previous and new, certificates as
+    in the event, None where there is none; running_since and running_span, set while a run has no end;
+    store_failures, how often FreeIPA's helper failed to store the certificate in LDAP; continued_by, the trace of the
+    newer renewal of the same certificate, "" for the latest.
+    """
+
+    __slots__ = (
+        "attempts", "ca", "continued_by", "ended", "exit", "findings", "first", "key", "killed", "last", "message",
+        "new", "next", "nickname", "previous", "promise_kept", "running_since", "running_span", "state",
+        "store_failures", "trace_id",
+    )  # fmt: skip
+
+    def __init__(self, trace_id: str, first: str) -> None:
+        self.trace_id = trace_id
+        self.first = self.last = first
+        self.ca = ""
+        self.nickname: str | None = None
+        self.key: str | None = None
+        self.attempts = 0
+        self.state = self.ended = "running"
+        self.exit: dict[str, Any] = {}
+        self.message = ""
+        self.next: dict[str, Any] = {}
+        self.findings: list[dict[str, Any]] = []
+        self.previous: dict[str, Any] | None = None
+        self.new: dict[str, Any] | None = None
+        self.running_since = ""
+        self.running_span = ""
+        self.store_failures = 0
+        self.killed = False
+        self.promise_kept = True
+        self.continued_by = ""
+
+    @property
+    def name(self) -> str:
+        """How people call the certificate: its nickname, else the start of its key's digest."""
+        if self.nickname:
+            return self.nickname
+        return f"key {self.key[:16]}" if self.key else "?"
+
+    @property
+    def exit_name(self) -> str:
+        """The last exit in certmonger's terms, "" before the first one."""
+        return text(self.exit.get("name"))
+
+    def perhaps_not_stored(self) -> bool:
+        """Whether it was issued by the run in which FreeIPA's helper would hide that it could not store it."""
+        return self.state == "issued" and self.store_failures >= LAST_STORE_FAILURE
+
+    def expired(self, now: str) -> bool:
+        """Whether the certificate held had expired at ``now``, a timestamp."""
+        return bool(self.previous and "" < text(self.previous.get("not_after")) <= now)
+
+    def status(self, now: str) -> int:
+        """0 OK, 1 WARNING, 2 CRITICAL or 3 UNKNOWN, as monitoring plugins have it.
+
+        CRITICAL also where a run proved a CRITICAL finding, and where a renewal fails whose certificate has expired.
+        While a helper runs it is that of the run before; WARNING if it runs for hours: neither certmonger nor Dogtag's
+        helper has a time limit.
+        """
+        if self.state == "running" and _seconds_between(self.running_since, now) > RUNNING_TOO_LONG_S:
+            return max(WARNING, self._status(self.ended, now))
+        return self._status(self.ended if self.state == "running" else self.state, now)
+
+    def _status(self, state: str, now: str) -> int:
+        if self.state != "superseded" and any(finding.get("level") == "CRITICAL" for finding in self.findings):
+            return CRITICAL
+        if state in _FAILING and self.expired(now):
+            return CRITICAL
+        if self.perhaps_not_stored():
+            return WARNING
+        return STATES[state][0]
+
+    def meaning(self) -> str:
+        """What the state means for this renewal, one line (not cleaned)."""
+        words = STATES[self.state][1]
+        if self.state == "running":
+            since = self.running_since[:19].replace("T", " ")
+            words = f"the helper runs since {since} UTC, or the host went down meanwhile"
+            return f"{words}; before that: {self.exit_name}" if self.exit else words
+        if self.state == "superseded":
+            return f"{words} ({self.continued_by[:8]})"
+        if self.perhaps_not_stored():
+            words += (
+                f", but storing it in LDAP failed {self.store_failures} times before, and at the next failure the "
+                "helper gives up silently: compare cn=ca_renewal with the certificate"
+            )
+        elif self.store_failures and self.state in ("issued", "waiting"):
+            words += f"; storing it in LDAP failed {self.store_failures} times"
+        if self.state == "stuck" and self.exit:
+            words += f": {self._why_stuck()}"
+        if self.message:
+            words += f": {self.message.rstrip('.')}"
+        elif self.state in ("rejected", "unconfigured", "unreachable"):
+            words += ", and the helper gave no reason"
+        for finding in self.findings:
+            words += f"; {text(finding.get('level'))}: {text(finding.get('found'))}"
+        return words
+
+    def _why_stuck(self) -> str:
+        if self.killed:
+            return "certwitness was killed, and the helper with it"
+        if not self.promise_kept:
+            return f"the helper said {self.exit_name}, but its output does not hold what that promises"
+        if self.exit.get("code") is None:
+            return f"the helper was {self.exit_name}"
+        return f"exit {self.exit['code']} {self.exit_name} gives certmonger nothing to go on"
+
+    def next_text(self) -> str:
+        """What certmonger does next, one line; "" where that has been overtaken or is not known."""
+        return "" if self.continued_by or self.state == "running" else text(self.next.get("text"))
+
+    def as_json(self, now: str) -> dict[str, Any]:
+        """The stable form that ``--json`` prints."""
+        return {
+            "trace_id": self.trace_id,
+            "nickname": self.nickname,
+            "key": self.key,
+            "ca": self.ca,
+            "first": self.first,
+            "last": self.last,
+            "attempts": self.attempts,
+            "state": self.state,
+            "status": ("OK", "WARNING", "CRITICAL", "UNKNOWN")[self.status(now)],
+            "meaning": self.meaning(),
+            "exit": self.exit or None,
+            "message": self.message or None,
+            "next": self.next or None,
+            "running_since": self.running_since or None,
+            "store_failures": self.store_failures,
+            "findings": self.findings,
+            "previous": self.previous,
+            "certificate": self.new,
+            "continued_by": self.continued_by or None,
+        }
+
+
+def text(value: object) -> str:
+    """A field that should be text, "" if it is something else: the log is read, not trusted."""
+    return value if isinstance(value, str) else ""
+
+
+def mapping(value: object) -> dict[str, Any]:
+    """A field that should be an object, {} if it is something else."""
+    return value if isinstance(value, dict) else {}
+
+
+def _seconds_between(earlier: str, later: str) -> float:
+    try:
+        return (datetime.fromisoformat(later[:19]) - datetime.fromisoformat(earlier[:19])).total_seconds()
+    except ValueError:
+        return 0
+
+
+class Fold:
+    """Renewals as they grow event by event. ``events`` counts what was added, of any kind."""
+
+    def __init__(self) -> None:
+        self._renewals: dict[str, Renewal] = {}
+        self.events = 0
+
+    def add(self, event: dict[str, Any]) -> None:
+        """Take in one event; those that are no run of SUBMIT or POLL change nothing."""
+        self.events += 1
+        kind = event["event"]
+        if kind not in ("run.started", "run.ended") or not protocol.is_enrollment(text(event.get("operation"))):
+            return
+        renewal = self._renewals.get(event["trace_id"])
+        if renewal is None:
+            renewal = self._renewals[event["trace_id"]] = Renewal(event["trace_id"], event["timestamp"])
+        renewal.last = event["timestamp"]
+        renewal.ca = sys.intern(text(event.get("ca")))
+        renewal.nickname = sys.intern(text(event.get("nickname"))) or renewal.nickname
+        renewal.key = sys.intern(text(event.get("key"))) or renewal.key
+        attempt = event.get("attempt")
+        if isinstance(attempt, int) and attempt > renewal.attempts:
+            renewal.attempts = attempt
+        if kind == "run.started":
+            # One run at a time: an earlier one without an end never gets one.
+            renewal.running_since, renewal.running_span = event["timestamp"], event["span_id"]
+        else:
+            if event["span_id"] == renewal.running_span:
+                renewal.running_since = renewal.running_span = ""
+            _end(renewal, event)
+
+    def finish(self) -> list[Renewal]:
+        """The renewals in the order of their beginning, with what only the whole log tells: running, superseded."""
+        latest: dict[object, Renewal] = {}
+        aliases: dict[object, object] = {}
+        for renewal in self._renewals.values():
+            if renewal.running_since:
+                renewal.state = "running"
+            identity = _identity(renewal, aliases)
+            before = latest.get(identity)
+            if before is not None:
+                before.continued_by = renewal.trace_id
+                if before.state in _OPEN:
+                    before.state = "superseded"
+            latest[identity] = renewal
+        return list(self._renewals.values())
+
+
+def fold(events: Iterable[dict[str, Any]]) -> list[Renewal]:
+    """The renewals in ``events``, in the order of their beginning."""
+    folding = Fold()
+    for event in events:
+        folding.add(event)
+    return folding.finish()
+
+
+def newest_first(renewals: Iterable[Renewal]) -> Iterator[Renewal]:
+    """By the time of the last event."""
+    return iter(sorted(renewals, key=lambda renewal: renewal.last, reverse=True))
+
+
+def _identity(renewal: Renewal, aliases: dict[object, object]) -> object:
+    """What renewals of one certificate have in common: nickname and key, or the key it had before (rekey)."""
+    if not renewal.nickname and not renewal.key:
+        return renewal.trace_id
+    identity: object = (renewal.nickname, renewal.key)
+    if identity in aliases:
+        return aliases[identity]
+    held = text(mapping(renewal.previous).get("spki_sha256"))
+    if held and held != renewal.key:
+        before = (renewal.nickname, held)
+        aliases[identity] = aliases.get(before, before)
+        return aliases[identity]
+    return identity
+
+
+def _end(renewal: Renewal, event: dict[str, Any]) -> None:
+    result = mapping(event.get("result"))
+    state = text(event.get("renewal"))
+    renewal.state = renewal.ended = sys.intern(state) if state in STATES else "unknown"
+    renewal.exit = _shared(event.get("exit"))
+    renewal.message = text(result.get("message"))
+    renewal.next = _shared(event.get("next"))
+    renewal.killed = event.get("killed") is True
+    renewal.promise_kept = event.get("promise_kept") is not False
+    findings = event.get("findings")
+    renewal.findings = [mapping(finding) for finding in findings] if isinstance(findings, list) else []
+    if "request" in event:
+        renewal.previous = _shared(mapping(event["request"]).get("previous")) or None
+    if "certificate" in result:
+        renewal.new = _shared(result["certificate"]) or None
+    failures = mapping(result.get("cookie")).get("store_attempts")
+    if isinstance(failures, int) and failures > renewal.store_failures:
+        renewal.store_failures = failures
+
+
+def _shared(value: object) -> dict[str, Any]:
+    """An object whose keys and texts are kept once for all renewals: halves what a renewal takes."""
+    return {
+        sys.intern(key): sys.intern(field) if isinstance(field, str) else field for key, field in mapping(value).items()
+    }

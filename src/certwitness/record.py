@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: MIT
+"""The record of a SUBMIT or POLL: what was asked, what came back, what it means, what certmonger does next.
+
+Runs in the recording process (recorder.py), where there is time to import what decoding needs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from certwitness import enrollment, journal, outputs, protocol, schedule
+from certwitness.events import log, traces
+from certwitness.run import Run, ended
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LEVELS = {0: "info", 1: "info", 5: "info", 2: "warning", 3: "warning", 4: "warning", 16: "warning", 17: "warning"}
+KILLED = (
+    "certwitness was killed while the helper ran, and the helper with it: see what else this host killed then "
+    "(journalctl -k | grep -i oom), and resubmit the request: getcert resubmit -i ID"
+)
+
+
+def witness(run: Run, wait: Callable[[], dict[str, Any] | None]) -> None:
+    """Write `run.started`, then `wait()` for what the run left (None: the wrapper was killed), then `run.ended`.
+
+    What of ours fails is told in the event, and once in the journal.
+    """
+    variables = {name: run.variable(name) for name in run.environ if name.startswith("CERTMONGER_")}
+    request = enrollment.request_block(variables)
+    previous = request.get("previous") or {}
+    name, key, ca = request.get("nickname"), request.get("spki_sha256"), run.variable("CERTMONGER_CA_NICKNAME")
+    trace = traces.join(
+        run.config.state_directory,
+        name=name or "",
+        key=key or "",
+        ca=ca,
+        previous=previous.get("sha256", ""),
+        expired=bool(previous) and previous["not_after"] <= log.timestamp(run.started),
+    )
+    identity = {"nickname": name, "key": key, "attempt": trace.attempt}
+    started = log.event("run.started", "info", trace.trace_id, run.span_id)
+    started.update(
+        timestamp=log.timestamp(run.started),
+        operation=run.variable("CERTMONGER_OPERATION"),
+        ca=ca,
+        **identity,
+        pid=run.pid,
+        command=run.shown_command(),
+    )
+    unwritten: Exception | None = None
+    try:
+        log.append(run.config.events_file, started)
+    except Exception as error:  # what follows may fit again, and the failure is reported once, at the end
+        unwritten = error
+    event, renewal, digests = _ended(run, wait(), trace, request)
+    event.update(identity)
+    problems = event.pop("observer", [])
+    try:
+        trace.save(renewal, last=log.timestamp(run.started), **digests)
+    except OSError as error:
+        problems.append(f"{run.config.state_directory}: {error.strerror}: the next run opens a new trace")
+    if problems:
+        event["observer"] = problems
+    try:
+        log.append(run.config.events_file, event)
+    except Exception as error:
+        unwritten = error
+    if unwritten:
+        problems = [*problems, f"not recorded: {unwritten}"]
+    if problems:
+        journal.report(run.line(problems))
+
+
+def _ended(
+    run: Run, left: dict[str, Any] | None, trace: traces.Trace, request: dict[str, Any]
+) -> tuple[dict[str, Any], str, dict[str, str]]:
+    """The `run.ended` event, the renewal's state after it, and digests of what the next run need not repeat."""
+    previous = request.get("previous") or {}
+    killed = left is None
+    if left is None:
+        left = _nothing_left(run, [KILLED])
+    secretive = bool(request.get("has_challenge_password"))
+    event = ended(run, left, trace.trace_id, "info", has_challenge_password=secretive)
+    code, signal = event["exit"]["code"], event["exit"]["signal"]
+    stdout = left["stdout"]
+    complete = len(stdout["head"]) == stdout["size"] and not left["problems"]
+    result, kept = outputs.decode(
+        code,
+        stdout["head"],
+        complete=complete,
+        request_spki=request.get("spki_sha256"),
+        previous_spki=previous.get("spki_sha256"),
+    )
+    outcome = protocol.outcome(code, signal, kept)
+    findings = outputs.harmful(code, stdout["head"], stdout["longest_line"], complete=complete)
+    findings += outputs.foreign_key(result)
+    event["level"] = _level(code, kept, findings)
+    digests = {"request": _digest(request)}
+    if not trace.same_as_previous("request", digests["request"]):
+        event["request"] = request
+    for name in ("stdout", "stderr"):
+        text = event[name]
+        digests[name] = _digest(text)
+        if text["size"] and trace.same_as_previous(name, digests[name]):
+            event[name] = {"size": text["size"], "same_as_previous": True}
+    not_after = _moment(previous["not_after"]) if previous else None
+    following = schedule.next_try(
+        outcome, not_after=not_after, now=datetime.now(timezone.utc), delay_s=result.get("delay_s")
+    )
+    event.update(
+        result=result,
+        promise_kept=kept,
+        renewal=outcome.renewal,
+        next={
+            "state": outcome.state_renewal if previous else outcome.state_first,
+            "stuck": outcome.stuck_renewal if previous else outcome.stuck_first,
+            "retry_at": log.timestamp(following.at.timestamp()) if following.at else None,
+            "retry_after_s": following.after_s,
+            "shows_ca_error": outcome.shows_ca_error and bool(result.get("message")),
+            "text": following.text,
+        },
+    )
+    if killed:
+        event["killed"] = True
+    if findings:
+        event["findings"] = findings
+    return event, outcome.renewal, digests
+
+
+def _nothing_left(run: Run, problems: list[str]) -> dict[str, Any]:
+    """What is known of a run whose wrapper was killed: certmonger saw a death by signal, the usual one is SIGKILL."""
+    nothing = {"head": b"", "tail": b"", "size": 0, "sha256": None, "longest_line": 0}
+    seconds = max(0.0, datetime.now(timezone.utc).timestamp() - run.started)
+    return {
+        "status": 9,
+        "duration_s": seconds,
+        "cpu_s": 0.0,
+        "max_rss_kib": 0,
+        "stdout": nothing,
+        "stderr": nothing,
+        "problems": problems,
+    }
+
+
+def _level(code: int | None, kept: bool, findings: list[dict[str, Any]]) -> str:
+    if any(finding["level"] == "CRITICAL" for finding in findings):
+        return "critical"
+    return LEVELS.get(-1 if code is None else code, "error") if kept else "error"
+
+
+def _digest(value: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _moment(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Events, renewals and findings for people and for machines."""

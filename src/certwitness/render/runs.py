@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: MIT
+"""One run of a helper in words: a line for `tail`, a paragraph for the timeline of `show`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from certwitness import protocol
+from certwitness.events.renewals import mapping, text
+from certwitness.render.text import clean, clean_lines, moment, shorten
+from certwitness.schedule import duration
+
+Event = dict[str, Any]
+LEVEL_STYLES = {"warning": "warn", "error": "bad", "critical": "bad", "debug": "dim"}
+
+
+class Line(NamedTuple):
+    """A line for people, clean, and how it is marked (a key of tables.STYLES)."""
+
+    text: str
+    style: str = ""
+
+
+def one_line(event: Event) -> Line:
+    """Any event as one line: when, how much it matters, what ran for which certificate, how it ended, what follows."""
+    level = text(event.get("level"))
+    kind = text(event["event"])
+    words = [moment(text(event["timestamp"])), level.ljust(8)]
+    if kind not in ("run.started", "run.ended"):
+        words.append(kind)
+        return Line(clean(" ".join(words)), LEVEL_STYLES.get(level, ""))
+    operation = text(event.get("operation"))
+    words.append(operation or "(no operation)")
+    enrollment = protocol.is_enrollment(operation)
+    if enrollment:
+        words.append(text(event.get("nickname")) or "(no nickname)")
+    words.append(f"from {text(event.get('ca')) or '?'}")
+    if enrollment:
+        words.append(f"[{text(event['trace_id'])[:8]} #{event.get('attempt', '?')}]")
+    if kind == "run.started":
+        words.append("started")
+        return Line(clean(" ".join(words)), "dim")
+    if not enrollment:
+        words.append(_data_words(event))
+        return Line(clean(" ".join(words)), LEVEL_STYLES.get(level, ""))
+    words.append(f"{exit_words(event)} after {_seconds(event.get('duration_s'))}")
+    line = " ".join(words)
+    message = text(mapping(event.get("result")).get("message"))
+    if message:
+        line += f": {shorten(message, 200).rstrip('.')}"
+    following = text(mapping(event.get("next")).get("text"))
+    if following:
+        line += f"; {following}"
+    return Line(clean(line), LEVEL_STYLES.get(level, ""))
+
+
+def exit_words(event: Event) -> str:
+    """How a run ended: "exit 3 UNREACHABLE", "KILLED BY SIGKILL"."""
+    ended = mapping(event.get("exit"))
+    code = ended.get("code")
+    name = text(ended.get("name"))
+    return f"exit {code} {name}" if isinstance(code, int) else name or "ended"
+
+
+def _data_words(event: Event) -> str:
+    """The end of a data operation: its codes have the names of SUBMIT's, but lead elsewhere."""
+    ended = mapping(event.get("exit"))
+    code, signal = ended.get("code"), ended.get("signal")
+    code, signal = (number if isinstance(number, int) else None for number in (code, signal))
+    words = f"{'ended' if code is None else f'exit {code}'} after {_seconds(event.get('duration_s'))}"
+    return words if code == 0 else f"{words}: {protocol.for_data_operation(code, signal)}"
+
+
+def run_lines(event: Event) -> list[Line]:
+    """What a run.ended tells, one thing a line, without the time and the certificate before it."""
+    level = text(event.get("level"))
+    ended = mapping(event.get("exit"))
+    following = mapping(event.get("next"))
+    lines = [Line(clean(f"{exit_words(event)} after {_seconds(event.get('duration_s'))}"), LEVEL_STYLES.get(level, ""))]
+    kept = event.get("promise_kept") is not False
+    meaning = text(ended.get("meaning"))
+    code = ended.get("code")
+    if not kept and isinstance(code, int):
+        # The event's own words are those of the exit code alone.
+        meaning = protocol.outcome(code, kept=False).meaning
+    if meaning:
+        lines.append(Line(clean(meaning)))
+    lines += _result_lines(mapping(event.get("result")))
+    lines += _stream_lines("stderr", mapping(event.get("stderr")))
+    for name in ("findings", "observer"):
+        entries = event.get(name)
+        for entry in entries if isinstance(entries, list) else []:
+            lines += _finding_lines(mapping(entry)) if name == "findings" else [_observer_line(text(entry))]
+    if following:
+        state = text(following.get("state"))
+        stuck = ", stuck" if following.get("stuck") is True else ""
+        lines.append(Line(clean(f"next: {state}{stuck}; {text(following.get('text'))}")))
+    return lines
+
+
+def certificate_lines(certificate: dict[str, Any]) -> list[Line]:
+    """A certificate of an event: subject, serial both ways, validity, issuer, names, fingerprint."""
+    lines = [
+        f"subject  {text(certificate.get('subject'))}",
+        f"serial   {text(certificate.get('serial'))} ({text(certificate.get('serial_hex'))})",
+        f"valid    {moment(text(certificate.get('not_before')))} to {moment(text(certificate.get('not_after')))} UTC",
+        f"issuer   {text(certificate.get('issuer'))}",
+    ]
+    names = certificate.get("sans")
+    if isinstance(names, list) and names:
+        lines.append("names    " + ", ".join(text(name) for name in names))
+    lines.append(f"sha256   {text(certificate.get('sha256'))}")
+    return [Line(clean(line)) for line in lines]
+
+
+def _result_lines(result: dict[str, Any]) -> list[Line]:
+    lines = []
+    certificate = mapping(result.get("certificate"))
+    if certificate:
+        key = {"same": ", same key", "new": ", new key", "other": ", NOT THE KEY OF THE REQUEST"}
+        lines.append(
+            Line(
+                clean(
+                    f"certificate: serial {text(certificate.get('serial'))} ({text(certificate.get('serial_hex'))}), "
+                    f"valid until {moment(text(certificate.get('not_after')))} UTC, {text(result.get('format'))}"
+                    f"{key.get(text(result.get('key')), '')}"
+                ),
+                "bad" if result.get("key") == "other" else "good",
+            )
+        )
+    if isinstance(result.get("delay_s"), int):
+        lines.append(Line(f"asks to wait: {result['delay_s']} seconds"))
+    cookie = mapping(result.get("cookie"))
+    if cookie:
+        lines.append(Line(clean(f"cookie: {_cookie_words(cookie)}")))
+    if text(result.get("message")):
+        lines.append(Line(clean(f"says: {text(result.get('message'))}"), "warn"))
+    if text(result.get("problem")):
+        lines.append(Line(clean(f"promise: {text(result.get('problem'))}"), "bad"))
+    return lines
+
+
+def _cookie_words(cookie: dict[str, Any]) -> str:
+    words = []
+    steps = cookie.get("steps")
+    if isinstance(steps, list) and steps:
+        words.append("in FreeIPA's step " + " > ".join(text(step) for step in steps))
+    if text(cookie.get("state")):
+        words.append(f"next at the CA: {text(cookie.get('state'))} of request {text(cookie.get('request_id')) or '?'}")
+    if isinstance(cookie.get("store_attempts"), int):
+        words.append(f"storing in LDAP failed {cookie['store_attempts']} times")
+    held = mapping(cookie.get("certificate"))
+    if held:
+        words.append(f"holds the issued certificate, serial {text(held.get('serial'))}, not yet given to certmonger")
+    return "; ".join(words) if words else shorten(text(cookie.get("text")), 120)
+
+
+def _stream_lines(name: str, stream: dict[str, Any]) -> list[Line]:
+    if stream.get("same_as_previous") is True:
+        return [Line(f"{name}: the same {stream.get('size', '?')} bytes as in the run before", "dim")]
+    lines = [Line(f"{name}: {line}", "dim") for line in clean_lines(text(stream.get("text")))]
+    if isinstance(stream.get("omitted"), int) and stream["omitted"] > 0:
+        lines.append(Line(f"{name}: … {stream['omitted']} bytes left out …", "dim"))
+        lines += [Line(f"{name}: {line}", "dim") for line in clean_lines(text(stream.get("tail")))]
+    return lines
+
+
+def _finding_lines(finding: dict[str, Any]) -> list[Line]:
+    style = "warn" if finding.get("level") == "WARNING" else "bad"
+    lines = [
+        Line(clean(f"{text(finding.get('level'))} {text(finding.get('check'))}: {text(finding.get('found'))}"), style)
+    ]
+    for name in ("expected", "breaks", "remedy"):
+        if text(finding.get(name)):
+            lines.append(Line(clean(f"  {name}: {text(finding.get(name))}"), style if name == "breaks" else ""))
+    return lines
+
+
+def _observer_line(problem: str) -> Line:
+    return Line(clean(f"certwitness itself: {problem}"), "warn")
+
+
+def _seconds(value: object) -> str:
+    return duration(value) if isinstance(value, (int, float)) and 0 <= value < 1e12 else "? seconds"

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: MIT
+"""A run, and what the log says of it whatever its operation. On the helper's hot path."""
+
+from __future__ import annotations
+
+import os
+
+from certwitness import protocol
+from certwitness.events import log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from certwitness.child import Child
+    from certwitness.config import Config
+
+TEXT_HEAD = 16 << 10  # of each stream written to the log
+TEXT_TAIL = 4 << 10
+
+
+class Run:
+    """What is known of a run when it has started: `command` and `environ` (by name) as the child has them, `started`
+    (seconds since the epoch), `pid`, `config`, and `problems`: lines about what of ours has failed so far."""
+
+    __slots__ = ("command", "config", "environ", "pid", "problems", "span_id", "started")
+
+    def __init__(
+        self, child: Child, command: list[str], environ: dict[bytes, bytes], config: Config, problems: list[str]
+    ) -> None:
+        self.command = command
+        self.environ = {key.decode(errors="replace"): value for key, value in environ.items()}
+        self.started = child.started
+        self.pid = child.pid
+        self.config = config
+        self.problems = problems
+        self.span_id = log.new_span_id()
+
+    def variable(self, name: str) -> str:
+        """The value of an environment variable as text; "" where there is none."""
+        return self.environ.get(name, b"").decode(errors="backslashreplace")
+
+    def shown_command(self) -> list[str]:
+        """The command without its secrets; bytes that are not UTF-8 (surrogates, as Python has them) as `\\xff`."""
+        words = [word.encode("utf-8", "surrogateescape").decode(errors="backslashreplace") for word in self.command]
+        if len(words) == 1:
+            return words
+        from certwitness.redaction import redact_command
+
+        return redact_command(words)
+
+    def line(self, problems: list[str]) -> str:
+        """`problems` as one line for the journal that says which run they befell."""
+        where = self.variable("CERTMONGER_CA_NICKNAME") or self.command[0]
+        return f"{self.variable('CERTMONGER_OPERATION') or 'run'} for {where}: {'; '.join(problems)}"
+
+
+def ended(
+    run: Run, left: dict[str, Any], trace_id: str, level: str, *, has_challenge_password: bool = False
+) -> dict[str, Any]:
+    """The fields of `run.ended` that every operation has. `left` is what the recorder got at the end of the run."""
+    status = left["status"]
+    code = None if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+    signal = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+    end: dict[str, Any] = {"code": code, "signal": signal}
+    if protocol.is_enrollment(run.variable("CERTMONGER_OPERATION")):
+        outcome = protocol.outcome(code, signal)
+        end.update(name=outcome.name, meaning=outcome.meaning)
+    else:
+        end["meaning"] = protocol.for_data_operation(code, signal)
+    event = log.event("run.ended", level, trace_id, run.span_id)
+    event.update(
+        operation=run.variable("CERTMONGER_OPERATION"),
+        ca=run.variable("CERTMONGER_CA_NICKNAME"),
+        pid=run.pid,
+        command=run.shown_command(),
+        started=log.timestamp(run.started),
+        duration_s=round(left["duration_s"], 6),
+        cpu_s=round(left["cpu_s"], 6),
+        max_rss_kib=left["max_rss_kib"],
+        exit=end,
+    )
+    # The kernel counts what the child was before its exec, too: a copy of this interpreter.
+    if left["max_rss_kib"] <= _own_rss_kib():
+        event["max_rss_is_upper_bound"] = True
+    for name in ("stdout", "stderr"):
+        event[name] = stream(left[name])
+        for part in ("text", "tail"):
+            text = event[name].get(part, "")
+            if "=" in text or "BEGIN" in text:  # what has neither holds no secret, and `re` is dear
+                from certwitness.redaction import redact_text
+
+                event[name][part] = redact_text(text, has_challenge_password)
+    if left["problems"]:
+        event["observer"] = left["problems"]
+    return event
+
+
+def stream(kept: dict[str, Any]) -> dict[str, Any]:
+    """A stream for the log: its true `size`, its `text` up to TEXT_HEAD bytes, and where that is not all of it,
+    how many bytes are `omitted` before the `tail`, and the `sha256` of the whole."""
+    head, tail, size = kept["head"], kept["tail"], kept["size"]
+    if size <= TEXT_HEAD + TEXT_TAIL:
+        return {"size": size, "text": head.decode(errors="backslashreplace")}
+    end = (head + tail)[-TEXT_TAIL:]
+    return {
+        "size": size,
+        "text": head[:TEXT_HEAD].decode(errors="backslashreplace"),
+        "omitted": size - TEXT_HEAD - len(end),
+        "tail": end.decode(errors="backslashreplace"),
+        "sha256": kept["sha256"] or _sha256(head),
+    }
+
+
+def _own_rss_kib() -> int:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _sha256(data: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: MIT
+"""Run the wrapped helper, give certmonger exactly what it gave, and record the run: the hot path.
+
+    main ── what to run ── Child ── relay ── finish the record ── end as the child ended
+                            └─ Recorder: for SUBMIT and POLL a process of its own, see recorder.py
+
+Until the child runs, and for all of a data operation, nothing is imported that costs more than a millisecond.
+Whatever of ours fails before the child runs ends in running the real helper in our place; after it, in relaying.
+"""
+
+from __future__ import annotations
+
+import os
+
+from certwitness.child import Child, NotStartedError, end_like, open_if_closed, restore_signals
+from certwitness.relay import Relay, rescue
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+    from certwitness.config import Config
+    from certwitness.run import Run
+
+HELPER_DIRECTORIES = ("/usr/libexec/certmonger", "/usr/lib/certmonger")
+# Exported by the shell that started us. certmonger never sets them, and always sets CERTMONGER_LOCAL_CA_DIR
+# (certmonger 0.79.17, the environment of a helper).
+OF_THE_SHELL = (b"PWD", b"OLDPWD", b"SHLVL", b"_")
+
+
+def main(status: str, lc_ctype: str, stub: str, arguments: Sequence[str]) -> NoReturn:
+    """The program behind `helpers/*`: ends as the real helper ends. Raises only while nothing has been started.
+
+    `status` is /proc/self/stat as it was at our start; `lc_ctype` "=" and the value that LC_CTYPE then had, or "" if it
+    was unset; `stub` the path of the started program, whose name says what is wrapped;
+    `arguments` are its arguments.
+    """
+    child = Child()
+    try:
+        _run(child, status, lc_ctype, stub, arguments)
+        end_like(child.end[1])
+    except BaseException:
+        if not child.pid:
+            raise
+        rescue(child)
+        try:
+            end_like(child.end[1])
+        finally:
+            os._exit(os.WEXITSTATUS(child.end[1]))
+
+
+def _run(child: Child, status: str, lc_ctype: str, stub: str, arguments: Sequence[str]) -> None:
+    """Start the real helper as `child`, or become it; relay and record."""
+    command: list[str] = []
+    environ = dict(os.environb)
+    try:
+        _as_certmonger_left_it(environ, lc_ctype)
+        rest = list(arguments)
+        path = None
+        if rest[:1] == ["--config"] and len(rest) > 1:
+            path = rest[1]
+            del rest[:2]
+        problems: list[str] = []
+        config = None
+        name = os.path.basename(stub)
+        if name == "submit":
+            command += rest[1:] if rest[:1] == ["--"] else rest
+        else:
+            config = _config(path, problems)
+            command += [_real(name, stub, config), *rest]
+        child.start(command, environ, _ignored(status))
+        _load()
+        child.confirm()
+    except NotStartedError as error:
+        _again_in_30_seconds(error, environ)
+    except BaseException as error:
+        if child.pid:
+            raise
+        _run_unwitnessed(error, status, stub, arguments, command, environ)
+    run = None
+    try:
+        from certwitness.run import Run
+
+        run = Run(child, command, environ, config or _config(path, problems), problems)
+    except BaseException as error:
+        _report(f"{stub}: not recorded: {error!r}")
+    _witness(child, run)
+
+
+def _as_certmonger_left_it(environ: dict[bytes, bytes], lc_ctype: str) -> None:
+    """Undo what the shell and Python have done to `environ`, and put /dev/null where certmonger left a descriptor
+    closed: the next file opened would become our stdin."""
+    for descriptor in (0, 1, 2):
+        open_if_closed(descriptor)
+    if lc_ctype:
+        environ[b"LC_CTYPE"] = lc_ctype[1:].encode("utf-8", "surrogateescape")
+    else:
+        environ.pop(b"LC_CTYPE", None)
+    if b"CERTMONGER_LOCAL_CA_DIR" in environ:
+        for name in OF_THE_SHELL:
+            environ.pop(name, None)
+
+
+def _ignored(status: str) -> int:
+    """The mask of ignored signals in a line of /proc/PID/stat (proc(5): field 33, the 31st after the name)."""
+    fields = status.rpartition(")")[2].split()
+    return int(fields[30]) if len(fields) > 30 else 0
+
+
+def _witness(child: Child, run: Run | None) -> None:
+    """Relay and record."""
+    recorder = relay = None
+    try:
+        if run:
+            from certwitness.recorder import Recorder
+
+            recorder = Recorder(child, run)
+    except BaseException as error:
+        if os.getpid() != child.owner:
+            os._exit(1)
+        _report(f"not recorded: {error!r}")
+    try:
+        relay = Relay(child)
+        relay.run()
+    except BaseException as error:
+        rescue(child)
+        relay = None
+        if run:
+            run.problems.append(f"stdout and stderr were passed on, but not kept: {error!r}")
+    try:
+        if recorder:
+            recorder.finish(child, relay)
+    except BaseException as error:
+        _report(f"not recorded: {error!r}")
+
+
+def _load() -> None:
+    """Import what recording needs while the child is on its way; what fails here fails again where it is told."""
+    try:
+        import certwitness.config
+        import certwitness.recorder  # noqa: F401
+    except Exception:
+        return
+
+
+def _config(path: str | None, problems: list[str]) -> Config:
+    """The configuration; one that cannot be used is ignored, and `problems` says so."""
+    from certwitness.config import Config, load
+    from certwitness.errors import ConfigurationError
+
+    try:
+        return load(path)
+    except ConfigurationError as error:
+        problems.append(f"configuration ignored: {error}")
+        return Config()
+
+
+def _report(line: str) -> None:
+    from certwitness.journal import report
+
+    report(line)
+
+
+def _real(name: str, stub: str, config: Config) -> str:
+    candidates = [config.helpers[name]] if name in config.helpers else []
+    candidates += [f"{directory}/{name}" for directory in HELPER_DIRECTORIES]
+    ours = os.stat(stub)
+    for candidate in candidates:
+        if os.access(candidate, os.X_OK) and not os.path.samestat(os.stat(candidate), ours):
+            return candidate
+    raise NotStartedError(2, "No such file or directory", candidates[0])
+
+
+def _run_unwitnessed(
+    error: BaseException,
+    status: str,
+    stub: str,
+    arguments: Sequence[str],
+    command: list[str],
+    environ: dict[bytes, bytes],
+) -> NoReturn:
+    """Become the real helper. What is known to be it is executed; what is not, the program we were started as
+    finds out without Python."""
+    _report(f"{stub}: runs unwitnessed: {error!r}")
+    try:
+        restore_signals(_ignored(status))
+    finally:
+        if command:
+            _exec(command, environ)
+    environ[b"CERTWITNESS_BARE"] = repr(error)[:200].encode()
+    os.execve("/bin/sh", ["/bin/sh", stub, *arguments], environ)
+
+
+def _exec(command: list[str], environ: dict[bytes, bytes]) -> NoReturn:
+    try:
+        os.execvpe(command[0], command, environ)
+    except OSError as error:
+        error.filename = command[0]
+        _again_in_30_seconds(error, environ)
+
+
+def _again_in_30_seconds(error: OSError, environ: dict[bytes, bytes]) -> NoReturn:
+    """End so that certmonger does what it does with a helper that it cannot execute itself: nothing is forgotten,
+    and SUBMIT and POLL are tried again in 30 seconds (certmonger 0.79.17: exit 5 with that delay and the same
+    cookie); a data operation is switched off until the next refresh (exit 6)."""
+    line = f"cannot run {error.filename}: {error.strerror}"
+    _report(line)
+    os.write(2, f"certwitness: {line}\n".encode(errors="backslashreplace"))
+    if (environ.get(b"CERTMONGER_OPERATION") or b"SUBMIT") not in (b"SUBMIT", b"POLL"):
+        os._exit(6)
+    os.write(1, b"30\n" + environ.get(b"CERTMONGER_CA_COOKIE", b"") + b"\n")
+    os._exit(5)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: MIT
+"""Stands in for systemd: starts, stops and restarts the world's services when a hook asks, through a Unix socket.
+
+A request is one line, ``start|stop|restart|status SERVICE``; the answer one line, ``ok``, ``running``, ``stopped`` or
+``error: TEXT``. The services live in the world's owner.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+
+class ServiceError(Exception):
+    """A service did not do as told; the message is what systemctl or the start-up check would say."""
+
+
+class Service(Protocol):
+    """What the manager needs of a service. Methods raise ServiceError."""
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs."""
+
+    def start(self) -> None:
+        """Start it and wait until it serves."""
+
+    def stop(self) -> None:
+        """Stop it."""
+
+
+class ServiceManager:
+    """Obeys at `path`, a Unix socket, for `services` by name."""
+
+    def __init__(self, path: Path, services: Mapping[str, Service]) -> None:
+        self.services = services
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(str(path))
+        self._socket.listen()
+        threading.Thread(target=self._serve, name="services", daemon=True).start()
+
+    def close(self) -> None:
+        """Obey no more."""
+        self._socket.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:  # closed
+                return
+            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("rw", encoding="utf-8") as stream:
+            try:
+                stream.write(self._obey(*stream.readline().split()) + "\n")
+            except ServiceError as error:
+                stream.write(f"error: {error}\n")
+
+    def _obey(self, verb: str, name: str) -> str:
+        service = self.services.get(name)
+        if service is None:
+            raise ServiceError(f"Unit {name}.service not found.")
+        if verb == "status":
+            return "running" if service.running else "stopped"
+        if verb in ("stop", "restart"):
+            service.stop()
+        if verb in ("start", "restart"):
+            service.start()
+        return "ok"
+
+
+def ask(path: Path, verb: str, name: str) -> str:
+    """Send one request to a manager and return its answer. Raises ServiceError with the text of a refusal."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(path))
+        with connection.makefile("rw", encoding="utf-8") as stream:
+            stream.write(f"{verb} {name}\n")
+            stream.flush()
+            answer = stream.readline().strip()
+    if answer.startswith("error: "):
+        raise ServiceError(answer[len("error: ") :])
+    return answer
