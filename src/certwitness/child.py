@@ -11,6 +11,14 @@ import _signal
 import os
 import time
 
+try:
+    import _ctypes
+
+    # Looked up before the fork: in the child it would take three times as long.
+    _PRCTL = _ctypes.dlsym(_ctypes.dlopen("", 0), "prctl")
+except Exception:  # a Python without libffi: the child is started all the same
+    _PRCTL = 0
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
@@ -18,6 +26,7 @@ if TYPE_CHECKING:
 SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGTERM, SIGXFSZ = 1, 2, 9, 13, 15, 25
 FORWARDED = (SIGHUP, SIGINT, SIGTERM)
 PR_SET_PDEATHSIG = 1
+RESCUE_PAUSE_S = 0.01
 
 
 class NotStartedError(OSError):
@@ -101,6 +110,33 @@ class Child:
         """Whether the child's end has not been taken yet."""
         return not self.end[0]
 
+    def rescue(self) -> None:
+        """Pass on what the child writes until it has ended, where the relay failed: nothing but reading, writing and
+        waiting, nothing kept, and nothing shared with what may have failed. Does nothing where all is done."""
+        while self.theirs:
+            os.close(self.theirs.pop())
+        for source in self.open:
+            os.set_blocking(source, False)
+        while self.pending or 1 in self.open.values():
+            while self.pending:
+                target, data = self.pending.popitem()
+                while data:
+                    try:
+                        data = data[os.write(target, data) :]
+                    except BlockingIOError:
+                        time.sleep(RESCUE_PAUSE_S)
+                    except OSError:
+                        break
+            for source in list(self.open):
+                try:
+                    self.pending[self.open[source]] = os.read(source, 4096)
+                    if not self.pending[self.open[source]]:
+                        del self.open[source]
+                except BlockingIOError:
+                    time.sleep(RESCUE_PAUSE_S)
+        if not self.end[0]:
+            self.end = os.waitpid(self.pid, 0)
+
     def release(self) -> None:
         """In a forked process: let go of all descriptors, so that certmonger and the child see theirs end."""
         for descriptor in (*self.open, 0, 1, 2):
@@ -173,12 +209,7 @@ def _become(
 
 def _die_with_parent(parent: int) -> None:
     # A killed wrapper must not leave a helper that holds FreeIPA's renewal lock for a result nobody reads.
-    try:
-        import _ctypes
-
-        prctl = _ctypes.dlsym(_ctypes.dlopen("", 0), "prctl")
-        _ctypes.call_function(prctl, (PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0))
-    except Exception:  # a Python without libffi: the child is started all the same
-        return
-    if os.getppid() != parent:
-        os._exit(127)
+    if _PRCTL:
+        _ctypes.call_function(_PRCTL, (PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0))
+        if os.getppid() != parent:
+            os._exit(127)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from certwitness import enrollment, journal, outputs, protocol, schedule
 from certwitness.events import log, traces
-from certwitness.run import Run, ended
+from certwitness.run import NOTHING, Run, ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,15 +135,13 @@ def _ended(
 
 def _nothing_left(run: Run, problems: list[str]) -> dict[str, Any]:
     """What is known of a run whose wrapper was killed: certmonger saw a death by signal, the usual one is SIGKILL."""
-    nothing = {"head": b"", "tail": b"", "size": 0, "sha256": None, "longest_line": 0}
-    seconds = max(0.0, datetime.now(timezone.utc).timestamp() - run.started)
     return {
         "status": 9,
-        "duration_s": seconds,
+        "duration_s": max(0.0, time.time() - run.started),
         "cpu_s": 0.0,
         "max_rss_kib": 0,
-        "stdout": nothing,
-        "stderr": nothing,
+        "stdout": NOTHING,
+        "stderr": NOTHING,
         "problems": problems,
     }
 

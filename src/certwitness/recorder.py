@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Record a run beside the relay, where nothing can go wrong for certmonger.
+"""Record a SUBMIT or POLL beside the relay, where nothing can go wrong for certmonger.
 
-A data operation (eight for each CA at once, at every start of certmonger) is recorded here, with little and cheaply.
 For SUBMIT and POLL a process is forked as soon as the child runs. It imports what decoding needs (0.1 s) while the
 helper works, and neither the crash of a parser nor a disk that hangs in it can touch the relay. It outlives us: when
 we are killed, it says so.
@@ -14,11 +13,9 @@ import os
 import select
 import time
 
-from certwitness import journal, protocol
+from certwitness import journal
 from certwitness.child import FORWARDED, Child
-from certwitness.events import log
-from certwitness.relay import Kept, Relay
-from certwitness.run import Run, ended
+from certwitness.run import Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,13 +25,10 @@ DEADLINE_S = 20  # for the record to be written once the helper has ended
 
 
 class Recorder:
-    """Records a run that has just been started. Raises OSError where no process can be had."""
+    """Records the SUBMIT or POLL that has just been started. Raises OSError where no process can be had."""
 
     def __init__(self, child: Child, run: Run) -> None:
         self._run = run
-        self._process = 0
-        if not protocol.is_enrollment(run.variable("CERTMONGER_OPERATION")):
-            return
         self._memory = os.memfd_create("certwitness", os.MFD_CLOEXEC)
         ending, self._end = os.pipe()
         self._process = os.fork()
@@ -43,38 +37,13 @@ class Recorder:
             _record(child, run, self._memory, ending)
         os.close(ending)
 
-    def finish(self, child: Child, relay: Relay | None) -> None:
-        """Write the end of the run to the event log, or report to the journal why not. `relay` is what kept the streams
-        (None: nothing did)."""
-        usage = child.end[2] if len(child.end) > 2 else None
-        left = {
-            "status": child.end[1],
-            "duration_s": relay.duration_s if relay else time.time() - child.started,
-            "cpu_s": usage.ru_utime + usage.ru_stime if usage else 0.0,
-            "max_rss_kib": usage.ru_maxrss if usage else 0,
-            "stdout": _stream(relay.stdout if relay else Kept()),
-            "stderr": _stream(relay.stderr if relay else Kept()),
-            "problems": self._run.problems,
-        }
-        if self._process:
-            os.write(self._memory, marshal.dumps(left))
-            os.write(self._end, b"!")
-            problems = _wait(self._process)
-        else:
-            problems = self._run.problems
-            log.append(self._run.config.events_file, ended(self._run, left, log.new_trace_id(), "debug"))
+    def finish(self, left: dict[str, Any]) -> None:
+        """Hand over what the run has left (Run.left) and wait until that is recorded; the journal is told if not."""
+        os.write(self._memory, marshal.dumps(left))
+        os.write(self._end, b"!")
+        problems = _wait(self._process)
         if problems:
             journal.report(self._run.line(problems))
-
-
-def _stream(kept: Kept) -> dict[str, Any]:
-    return {
-        "head": kept.head,
-        "tail": kept.tail,
-        "size": kept.size,
-        "sha256": kept.sha256,
-        "longest_line": kept.longest_line,
-    }
 
 
 def _record(child: Child, run: Run, memory: int, ending: int) -> NoReturn:

@@ -147,33 +147,6 @@ class Relay:
         _drop(child, source)
 
 
-def rescue(child: Child) -> None:
-    """Go on where anything of ours failed, until the child has ended: nothing but reading, writing and waiting, nothing
-    kept, and nothing shared with what may have failed. Does nothing where all is done."""
-    while child.theirs:
-        os.close(child.theirs.pop())
-    poll = select.poll()
-    for source in child.open:
-        poll.register(source, select.POLLIN)
-    while child.pending or 1 in child.open.values():
-        while child.pending:
-            target, data = child.pending.popitem()
-            while data:
-                try:
-                    data = data[os.write(target, data) :]
-                except BlockingIOError:
-                    time.sleep(0.001)
-                except OSError:
-                    break
-        for source, _ in poll.poll(0 if 1 not in child.open.values() else None):
-            child.pending[child.open[source]] = os.read(source, CHUNK)
-            if not child.pending[child.open[source]]:
-                poll.unregister(source)
-                del child.open[source]
-    if not child.end[0]:
-        child.end = os.waitpid(child.pid, 0)
-
-
 def _write(pending: dict[int, bytes], target: int) -> bool:
     """Write what is pending for `target`, perhaps a part of it; False if nobody reads it any more."""
     try:

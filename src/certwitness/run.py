@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import os
+import time
 
-from certwitness import protocol
+from certwitness import operations
 from certwitness.events import log
 
 TYPE_CHECKING = False
@@ -14,9 +15,11 @@ if TYPE_CHECKING:
 
     from certwitness.child import Child
     from certwitness.config import Config
+    from certwitness.relay import Relay
 
 TEXT_HEAD = 16 << 10  # of each stream written to the log
 TEXT_TAIL = 4 << 10
+NOTHING = {"head": b"", "tail": b"", "size": 0, "sha256": None, "longest_line": 0}
 
 
 class Run:
@@ -40,6 +43,28 @@ class Run:
         """The value of an environment variable as text; "" where there is none."""
         return self.environ.get(name, b"").decode(errors="backslashreplace")
 
+    @property
+    def is_enrollment(self) -> bool:
+        """Whether it is a SUBMIT or POLL (or has no operation, which helpers take as SUBMIT)."""
+        return operations.is_enrollment(self.variable("CERTMONGER_OPERATION"))
+
+    def left(self, child: Child, relay: Relay | None) -> dict[str, Any]:
+        """What the run has left, as builtin types: `status` as wait(2) has it, `duration_s`, `cpu_s`, `max_rss_kib`,
+        `stdout` and `stderr` (what `relay` kept; None: nothing), and the `problems` on our side."""
+        usage = child.end[2] if len(child.end) > 2 else None
+        streams = {"stdout": NOTHING, "stderr": NOTHING}
+        if relay:
+            names = ("head", "tail", "size", "sha256", "longest_line")
+            streams = {name: {key: getattr(getattr(relay, name), key) for key in names} for name in streams}
+        return {
+            "status": child.end[1],
+            "duration_s": relay.duration_s if relay else time.time() - child.started,
+            "cpu_s": usage.ru_utime + usage.ru_stime if usage else 0.0,
+            "max_rss_kib": usage.ru_maxrss if usage else 0,
+            **streams,
+            "problems": self.problems,
+        }
+
     def shown_command(self) -> list[str]:
         """The command without its secrets; bytes that are not UTF-8 (surrogates, as Python has them) as `\\xff`."""
         words = [word.encode("utf-8", "surrogateescape").decode(errors="backslashreplace") for word in self.command]
@@ -55,19 +80,31 @@ class Run:
         return f"{self.variable('CERTMONGER_OPERATION') or 'run'} for {where}: {'; '.join(problems)}"
 
 
+def record_data_operation(run: Run, left: dict[str, Any]) -> None:
+    """Record one of the eight data operations that every CA has at every start of certmonger: with little, and cheaply.
+    Raises LogError."""
+    if run.problems:
+        from certwitness.journal import report
+
+        report(run.line(run.problems))
+    log.append(run.config.events_file, ended(run, left, log.new_trace_id(), "debug"))
+
+
 def ended(
     run: Run, left: dict[str, Any], trace_id: str, level: str, *, has_challenge_password: bool = False
 ) -> dict[str, Any]:
-    """The fields of `run.ended` that every operation has. `left` is what the recorder got at the end of the run."""
+    """The fields of `run.ended` that every operation has. `left` is what Run.left gave."""
     status = left["status"]
     code = None if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
     signal = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
     end: dict[str, Any] = {"code": code, "signal": signal}
-    if protocol.is_enrollment(run.variable("CERTMONGER_OPERATION")):
+    if run.is_enrollment:
+        from certwitness import protocol
+
         outcome = protocol.outcome(code, signal)
         end.update(name=outcome.name, meaning=outcome.meaning)
     else:
-        end["meaning"] = protocol.for_data_operation(code, signal)
+        end["meaning"] = operations.for_data_operation(code, signal)
     event = log.event("run.ended", level, trace_id, run.span_id)
     event.update(
         operation=run.variable("CERTMONGER_OPERATION"),

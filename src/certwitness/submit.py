@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 
 from certwitness.child import Child, NotStartedError, end_like, open_if_closed, restore_signals
-from certwitness.relay import Relay, rescue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def main(status: str, lc_ctype: str, stub: str, arguments: Sequence[str]) -> NoR
     except BaseException:
         if not child.pid:
             raise
-        rescue(child)
+        child.rescue()
         try:
             end_like(child.end[1])
         finally:
@@ -112,7 +111,7 @@ def _witness(child: Child, run: Run | None) -> None:
     """Relay and record."""
     recorder = relay = None
     try:
-        if run:
+        if run and run.is_enrollment:
             from certwitness.recorder import Recorder
 
             recorder = Recorder(child, run)
@@ -120,26 +119,34 @@ def _witness(child: Child, run: Run | None) -> None:
         if os.getpid() != child.owner:
             os._exit(1)
         _report(f"not recorded: {error!r}")
+        run = None
     try:
+        from certwitness.relay import Relay
+
         relay = Relay(child)
         relay.run()
     except BaseException as error:
-        rescue(child)
+        child.rescue()
         relay = None
         if run:
             run.problems.append(f"stdout and stderr were passed on, but not kept: {error!r}")
     try:
-        if recorder:
-            recorder.finish(child, relay)
+        if recorder and run:
+            recorder.finish(run.left(child, relay))
+        elif run:
+            from certwitness.run import record_data_operation
+
+            record_data_operation(run, run.left(child, relay))
     except BaseException as error:
         _report(f"not recorded: {error!r}")
 
 
 def _load() -> None:
-    """Import what recording needs while the child is on its way; what fails here fails again where it is told."""
+    """Import what every run needs while the child is on its way; what fails here fails again where it is told."""
     try:
         import certwitness.config
-        import certwitness.recorder  # noqa: F401
+        import certwitness.relay
+        import certwitness.run  # noqa: F401
     except Exception:
         return
 

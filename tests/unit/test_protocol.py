@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from certwitness import protocol
+from certwitness import operations, protocol, signals
 
-SOURCE = Path(protocol.__file__)
+SOURCE = Path(operations.__file__)
 
 
 def test_imports_nothing() -> None:
@@ -113,7 +113,7 @@ def test_signals(number: int, name: str) -> None:
 def test_signal_without_name() -> None:
     """A number that is no Linux signal is still described."""
     assert protocol.outcome(signal=200).name == "KILLED BY SIGNAL 200"
-    assert protocol.signal_name(32) == "signal 32"
+    assert signals.signal_name(32) == "signal 32"
 
 
 @pytest.mark.parametrize(("code", "signal"), [(None, None), (0, 9)])
@@ -125,9 +125,9 @@ def test_outcome_needs_one_of_both(code: int | None, signal: int | None) -> None
 
 def test_operations() -> None:
     """Ten operations, eight of them about the CA; the unset one counts as an enrolment."""
-    assert set(protocol.OPERATIONS) == {*protocol.ENROLLMENT_OPERATIONS, *protocol.DATA_OPERATIONS}
-    assert len(protocol.DATA_OPERATIONS) == 8
-    assert [name for name in ("SUBMIT", "POLL", "", "IDENTIFY", "submit", "NEW") if protocol.is_enrollment(name)] == [
+    assert set(operations.OPERATIONS) == {*operations.ENROLLMENT_OPERATIONS, *operations.DATA_OPERATIONS}
+    assert len(operations.DATA_OPERATIONS) == 8
+    assert [name for name in ("SUBMIT", "POLL", "", "IDENTIFY", "submit", "NEW") if operations.is_enrollment(name)] == [
         "SUBMIT",
         "POLL",
         "",
@@ -136,11 +136,11 @@ def test_operations() -> None:
 
 def test_operations_of_codes() -> None:
     """6 belongs to the data operations, 16 and 17 to SUBMIT and POLL, the reserved codes to none."""
-    operations = {entry.code: entry.operations for entry in protocol.TABLE}
-    assert operations[6] == protocol.DATA_OPERATIONS
-    assert operations[16] == operations[17] == ("SUBMIT", "POLL")
-    assert all(operations[code] == () for code in range(7, 16))
-    assert set(operations[0]) == set(protocol.OPERATIONS)
+    by_code = {entry.code: entry.operations for entry in protocol.TABLE}
+    assert by_code[6] == operations.DATA_OPERATIONS
+    assert by_code[16] == by_code[17] == ("SUBMIT", "POLL")
+    assert all(by_code[code] == () for code in range(7, 16))
+    assert set(by_code[0]) == set(operations.OPERATIONS)
 
 
 @pytest.mark.parametrize(
@@ -161,10 +161,10 @@ def test_operations_of_codes() -> None:
 )
 def test_data_operations(code: int | None, signal: int | None, words: str) -> None:
     """The consequence of a data operation's exit is said in words."""
-    assert words in protocol.for_data_operation(code, signal)
+    assert words in operations.for_data_operation(code, signal)
 
 
 def test_variables() -> None:
     """Every variable documented is one of certmonger's."""
-    assert all(name.startswith("CERTMONGER_") for name in protocol.VARIABLES)
-    assert {"CERTMONGER_CSR", "CERTMONGER_CA_COOKIE", "CERTMONGER_CERTIFICATE"} <= set(protocol.VARIABLES)
+    assert all(name.startswith("CERTMONGER_") for name in operations.VARIABLES)
+    assert {"CERTMONGER_CSR", "CERTMONGER_CA_COOKIE", "CERTMONGER_CERTIFICATE"} <= set(operations.VARIABLES)

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from certwitness import protocol
+from certwitness import operations, protocol, signals
 from certwitness.cli.options import config_option, json_option
 from certwitness.render.text import clean, shorten
 
@@ -71,7 +71,7 @@ def _signal(line: str) -> int | None:
         return int(match[1]) if 1 <= int(match[1]) <= 64 else None
     name = re.sub("^KILLED BY ", "", line.upper())
     for number in range(1, 65):
-        if protocol.signal_name(number) == name:
+        if signals.signal_name(number) == name:
             return number
     return None
 
@@ -91,7 +91,7 @@ def _of_exit(entry: protocol.Outcome, line: str) -> dict[str, Any]:
         "next": entry.retry,
         "shows_ca_error": entry.shows_ca_error,
         "to_do": entry.look_at,
-        "data_operation": protocol.for_data_operation(entry.code, entry.signal),
+        "data_operation": operations.for_data_operation(entry.code, entry.signal),
         "without_promise": protocol.outcome(entry.code, kept=False).meaning if entry.code in (0, 1, 5) else None,
     }
 
@@ -125,7 +125,7 @@ def _in_words(answer: dict[str, Any]) -> str:
         return "\n".join([*lines, f"  to do      {answer['to_do']}"])
     title = answer["name"] if answer["code"] is None else f"exit {answer['code']}: {answer['name']}"
     lines = [title, f"  meaning    {answer['meaning']}", f"  stdout     {_PROMISES[answer['promise']]}"]
-    if answer["operations"] and len(answer["operations"]) < len(protocol.OPERATIONS):
+    if answer["operations"] and len(answer["operations"]) < len(operations.OPERATIONS):
         lines.append(f"  for        {', '.join(answer['operations'])}")
     lines += [
         f"  first      {_state(answer['first'])}",

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from certwitness import protocol
+from certwitness import operations
 from certwitness.cli.options import (
     config_option,
     configuration,
@@ -177,7 +177,7 @@ def _runs(first: Event, last: Event, count: int) -> Iterator[Line]:
     operation = text(first.get("operation"))
     number = f"#{first.get('attempt', '?')}"
     what = operation or "(no operation)"
-    words = clean(protocol.OPERATIONS.get(operation, "an operation that certmonger does not define"))
+    words = clean(operations.OPERATIONS.get(operation, "an operation that certmonger does not define"))
     yield Line(clean(f"{moment(begun)}  {number} {what}") + f": {words if operation else 'taken as SUBMIT'}", "head")
     command = first.get("command")
     if isinstance(command, list) and first.get("attempt") == 1:

@@ -75,8 +75,7 @@ def append(path: str, event: dict[str, Any]) -> None:
         descriptor = _open(path)
         try:
             _check(path, os.fstat(descriptor))
-            size = os.lseek(descriptor, 0, os.SEEK_END)
-            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            if _is_torn(descriptor):
                 line = b"\n" + line
             if os.write(descriptor, line) != len(line):
                 raise LogError(f"{path}: no space left for a whole event")
@@ -84,6 +83,17 @@ def append(path: str, event: dict[str, Any]) -> None:
             os.close(descriptor)
     except OSError as error:
         raise LogError(f"{path}: {error.strerror}") from None
+
+
+def _is_torn(descriptor: int) -> bool:
+    """Whether the file ends within a line. Another writer's event that is just being written does not count: a look
+    can see the half of it, a few milliseconds later there is all of it."""
+    for pause in (0.001, 0.005, 0.025, 0):
+        size = os.lseek(descriptor, 0, os.SEEK_END)
+        if not size or os.pread(descriptor, 1, size - 1) == b"\n":
+            return False
+        time.sleep(pause)
+    return True
 
 
 def _open(path: str) -> int:

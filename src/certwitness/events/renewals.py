@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from certwitness import protocol
+from certwitness import operations
 
 OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
 
@@ -209,7 +209,7 @@ class Fold:
         """Take in one event; those that are no run of SUBMIT or POLL change nothing."""
         self.events += 1
         kind = event["event"]
-        if kind not in ("run.started", "run.ended") or not protocol.is_enrollment(text(event.get("operation"))):
+        if kind not in ("run.started", "run.ended") or not operations.is_enrollment(text(event.get("operation"))):
             return
         renewal = self._renewals.get(event["trace_id"])
         if renewal is None:

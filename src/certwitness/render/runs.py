@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from certwitness import protocol
+from certwitness import operations, protocol
 from certwitness.events.renewals import mapping, text
 from certwitness.render.text import clean, clean_lines, moment, shorten
 from certwitness.schedule import duration
@@ -31,7 +31,7 @@ def one_line(event: Event) -> Line:
         return Line(clean(" ".join(words)), LEVEL_STYLES.get(level, ""))
     operation = text(event.get("operation"))
     words.append(operation or "(no operation)")
-    enrollment = protocol.is_enrollment(operation)
+    enrollment = operations.is_enrollment(operation)
     if enrollment:
         words.append(text(event.get("nickname")) or "(no nickname)")
     words.append(f"from {text(event.get('ca')) or '?'}")
@@ -68,7 +68,7 @@ def _data_words(event: Event) -> str:
     code, signal = ended.get("code"), ended.get("signal")
     code, signal = (number if isinstance(number, int) else None for number in (code, signal))
     words = f"{'ended' if code is None else f'exit {code}'} after {_seconds(event.get('duration_s'))}"
-    return words if code == 0 else f"{words}: {protocol.for_data_operation(code, signal)}"
+    return words if code == 0 else f"{words}: {operations.for_data_operation(code, signal)}"
 
 
 def run_lines(event: Event) -> list[Line]:
