@@ -169,6 +169,7 @@ def _is_utf8(line: bytes, whole: bool) -> bool:
     return True
 
 
+UNTERMINATED = "stdout-pem-unterminated"
 _REQUESTS = "/var/lib/certmonger/requests"
 
 
@@ -177,7 +178,7 @@ def _not_utf8(line: bytes) -> dict[str, Any]:
         "check": "stdout-not-utf8",
         "level": "CRITICAL",
         "expected": "a first line in UTF-8",
-        "found": line[:120].decode(errors="backslashreplace"),
+        "found": redact_text(line[:120].decode(errors="backslashreplace")),
         "breaks": "certmonger aborts (SIGABRT) when it announces this line as ca-error, and after a restart again at "
         "each getcert list, because the line is kept in the request's file",
         "remedy": "systemctl stop certmonger; "
@@ -217,7 +218,7 @@ def _cookie_too_long(length: int) -> dict[str, Any]:
 
 def _unterminated() -> dict[str, Any]:
     return {
-        "check": "stdout-pem-unterminated",
+        "check": UNTERMINATED,
         "level": "CRITICAL",
         "expected": "an -----END line after each -----BEGIN",
         "found": "a PEM block that begins and never ends",

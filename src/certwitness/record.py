@@ -109,28 +109,39 @@ def _ended(
         digests[name] = _digest(text)
         if text["size"] and trace.same_as_previous(name, digests[name]):
             event[name] = {"size": text["size"], "same_as_previous": True}
-    not_after = _moment(previous["not_after"]) if previous else None
-    following = schedule.next_try(
-        outcome, not_after=not_after, now=datetime.now(timezone.utc), delay_s=result.get("delay_s")
-    )
     event.update(
         result=result,
         promise_kept=kept,
         renewal=outcome.renewal,
-        next={
-            "state": outcome.state_renewal if previous else outcome.state_first,
-            "stuck": outcome.stuck_renewal if previous else outcome.stuck_first,
-            "retry_at": log.timestamp(following.at.timestamp()) if following.at else None,
-            "retry_after_s": following.after_s,
-            "shows_ca_error": outcome.shows_ca_error and bool(result.get("message")),
-            "text": following.text,
-        },
+        next=_next(outcome, previous, result, findings),
     )
     if killed:
         event["killed"] = True
     if findings:
         event["findings"] = findings
     return event, outcome.renewal, digests
+
+
+def _next(
+    outcome: protocol.Outcome, previous: dict[str, Any], result: dict[str, Any], findings: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What certmonger does after this run, by its own rules."""
+    if any(finding["check"] == outputs.UNTERMINATED for finding in findings):
+        # Measured on certmonger 0.79.17: the process that reads the output loops for ever.
+        text = "certmonger hangs over the helper's output: see the finding for what to end"
+        never = {"retry_at": None, "retry_after_s": None, "shows_ca_error": False}
+        return {"state": "SUBMITTING", "stuck": False, **never, "text": text}
+    not_after = _moment(previous["not_after"]) if previous else None
+    now = datetime.now(timezone.utc)
+    following = schedule.next_try(outcome, not_after=not_after, now=now, delay_s=result.get("delay_s"))
+    return {
+        "state": outcome.state_renewal if previous else outcome.state_first,
+        "stuck": outcome.stuck_renewal if previous else outcome.stuck_first,
+        "retry_at": log.timestamp(following.at.timestamp()) if following.at else None,
+        "retry_after_s": following.after_s,
+        "shows_ca_error": outcome.shows_ca_error and bool(result.get("message")),
+        "text": following.text,
+    }
 
 
 def _nothing_left(run: Run, problems: list[str]) -> dict[str, Any]:

@@ -133,3 +133,8 @@ def duration(seconds: float) -> str:
         if len(parts) == 2:
             break
     return " ".join(parts)
+
+
+def times(count: int) -> str:
+    """A number of times as people say it: "once", "9 times"."""
+    return "once" if count == 1 else f"{count} times"

@@ -229,6 +229,13 @@ def test_what_harms_certmonger_is_relayed_and_found(helper: Helper) -> None:
     assert [finding["check"] for finding in event["findings"]] == ["stdout-not-utf8"]
 
 
+def test_what_hangs_certmonger_is_found(helper: Helper) -> None:
+    """A certificate that begins and never ends keeps certmonger in SUBMITTING for ever: the event does not say stuck."""
+    event = helper(Request().environment(), 0, "-----BEGIN CERTIFICATE-----\nMIIB\n")
+    assert [finding["check"] for finding in event["findings"]] == ["stdout-pem-unterminated"]
+    assert (event["next"]["state"], event["next"]["stuck"], event["level"]) == ("SUBMITTING", False, "critical")
+
+
 def test_secrets_and_control_characters(helper: Helper) -> None:
     """No PIN of the command line, no signing request and no escape sequence stands in the log."""
     request = Request()

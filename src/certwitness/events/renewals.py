@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from certwitness import operations
+from certwitness.schedule import times
 
 OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
 
@@ -128,11 +129,11 @@ class Renewal:
             return f"{words} ({self.continued_by[:8]})"
         if self.perhaps_not_stored():
             words += (
-                f", but storing it in LDAP failed {self.store_failures} times before, and at the next failure the "
+                f", but storing it in LDAP failed {times(self.store_failures)} before, and at the next failure the "
                 "helper gives up silently: compare cn=ca_renewal with the certificate"
             )
         elif self.store_failures and self.state in ("issued", "waiting"):
-            words += f"; storing it in LDAP failed {self.store_failures} times"
+            words += f"; storing it in LDAP failed {times(self.store_failures)}"
         if self.state == "stuck" and self.exit:
             words += f": {self._why_stuck()}"
         if self.message:

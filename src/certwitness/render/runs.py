@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from certwitness import operations, protocol
 from certwitness.events.renewals import mapping, text
 from certwitness.render.text import clean, clean_lines, moment, shorten
-from certwitness.schedule import duration
+from certwitness.schedule import duration, times
 
 Event = dict[str, Any]
 LEVEL_STYLES = {"warning": "warn", "error": "bad", "critical": "bad", "debug": "dim"}
@@ -148,7 +148,7 @@ def _cookie_words(cookie: dict[str, Any]) -> str:
     if text(cookie.get("state")):
         words.append(f"next at the CA: {text(cookie.get('state'))} of request {text(cookie.get('request_id')) or '?'}")
     if isinstance(cookie.get("store_attempts"), int):
-        words.append(f"storing in LDAP failed {cookie['store_attempts']} times")
+        words.append(f"storing in LDAP failed {times(cookie['store_attempts'])}")
     held = mapping(cookie.get("certificate"))
     if held:
         words.append(f"holds the issued certificate, serial {text(held.get('serial'))}, not yet given to certmonger")
