@@ -151,6 +151,7 @@ def _nothing_left(run: Run, problems: list[str]) -> dict[str, Any]:
         "duration_s": max(0.0, time.time() - run.started),
         "cpu_s": 0.0,
         "max_rss_kib": 0,
+        "own_rss_kib": 0,
         "stdout": NOTHING,
         "stderr": NOTHING,
         "problems": problems,

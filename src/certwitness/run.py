@@ -49,8 +49,9 @@ class Run:
         return operations.is_enrollment(self.variable("CERTMONGER_OPERATION"))
 
     def left(self, child: Child, relay: Relay | None) -> dict[str, Any]:
-        """What the run has left, as builtin types: `status` as wait(2) has it, `duration_s`, `cpu_s`, `max_rss_kib`,
-        `stdout` and `stderr` (what `relay` kept; None: nothing), and the `problems` on our side."""
+        """What the run has left, as builtin types: `status` as wait(2) has it, `duration_s`, `cpu_s`, `max_rss_kib`
+        (and `own_rss_kib`, ours), `stdout` and `stderr` (what `relay` kept; None: nothing), and the `problems` of
+        ours."""
         usage = child.end[2] if len(child.end) > 2 else None
         streams = {"stdout": NOTHING, "stderr": NOTHING}
         if relay:
@@ -61,6 +62,7 @@ class Run:
             "duration_s": relay.duration_s if relay else time.time() - child.started,
             "cpu_s": usage.ru_utime + usage.ru_stime if usage else 0.0,
             "max_rss_kib": usage.ru_maxrss if usage else 0,
+            "own_rss_kib": _own_rss_kib(),
             **streams,
             "problems": self.problems,
         }
@@ -82,12 +84,16 @@ class Run:
 
 def record_data_operation(run: Run, left: dict[str, Any]) -> None:
     """Record one of the eight data operations that every CA has at every start of certmonger: with little, and cheaply.
-    Raises LogError."""
-    if run.problems:
+    What of ours fails is told in the event, and once in the journal."""
+    problems = left["problems"]
+    try:
+        log.append(run.config.events_file, ended(run, left, log.new_trace_id(), "debug"))
+    except Exception as error:
+        problems = [*problems, f"not recorded: {error}"]
+    if problems:
         from certwitness.journal import report
 
-        report(run.line(run.problems))
-    log.append(run.config.events_file, ended(run, left, log.new_trace_id(), "debug"))
+        report(run.line(problems))
 
 
 def ended(
@@ -118,7 +124,7 @@ def ended(
         exit=end,
     )
     # The kernel counts what the child was before its exec, too: a copy of this interpreter.
-    if left["max_rss_kib"] <= _own_rss_kib():
+    if left["max_rss_kib"] <= left["own_rss_kib"]:
         event["max_rss_is_upper_bound"] = True
     for name in ("stdout", "stderr"):
         event[name] = stream(left[name])
@@ -150,9 +156,9 @@ def stream(kept: dict[str, Any]) -> dict[str, Any]:
 
 
 def _own_rss_kib() -> int:
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Not ru_maxrss: that counts what we were before our own exec.
+    with open("/proc/self/statm", "rb", buffering=0) as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 def _sha256(data: bytes) -> str:

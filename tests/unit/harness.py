@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+# /bin/sh is dash on Debian and bash on Fedora and RHEL.
+SHELLS = ["/bin/dash", "/bin/bash --posix"]
+SHELLS = [shell for shell in SHELLS if os.path.exists(shell.split()[0])]
 # What certmonger 0.79.17 gives every helper, whatever its own environment is.
 CERTMONGER_ENVIRONMENT = {
     "HOME": "/run/certmonger",
@@ -33,11 +36,13 @@ CERTMONGER_ENVIRONMENT = {
 class Tree:
     """A copy of the helpers with a configuration of its own below `directory`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, shell: str = "/bin/sh") -> None:
         self.root = directory / "tree"
         self.helpers = self.root / "helpers"
         self.package = self.root / "src" / "certwitness"
         shutil.copytree(CHECKOUT / "helpers", self.helpers, symlinks=True)
+        stub = self.helpers / "submit"
+        stub.write_text(stub.read_text(encoding="utf-8").replace("#!/bin/sh", f"#!{shell}", 1), encoding="utf-8")
         shutil.copytree(
             CHECKOUT / "src" / "certwitness", self.package, ignore=shutil.ignore_patterns("cli", "render", "diagnosis")
         )

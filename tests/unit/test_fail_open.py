@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.harness import CHECKOUT, Tree, environment, program, python_program, result, run
+from tests.unit.harness import CHECKOUT, SHELLS, Tree, environment, program, python_program, result, run
 
 EXPECTED = (3, b"Error 7 connecting to https://ca: Couldn't connect to server.\n", b"word\n")
 NAME = "dogtag-ipa-ca-renew-agent-submit"
@@ -161,11 +161,43 @@ def test_module_damaged(tree: Tree, child: Path, module: str, damage: str) -> No
         assert result(run(command, environment("SUBMIT"))) == EXPECTED
 
 
-def test_interpreter_removed(tree: Tree, child: Path) -> None:
-    """Without the interpreter the real helper runs unwitnessed, under both kinds of name."""
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("damage", ["removed", "no program", "no interpreter of its own", "not executable"])
+def test_interpreter_damaged(tmp_path: Path, child: Path, shell: str, damage: str) -> None:
+    """Without an interpreter that can be executed the real helper runs unwitnessed, under both kinds of name."""
+    tree = Tree(tmp_path, shell=shell)
     (tree.root / ".venv").unlink()
+    python = tree.root / ".venv" / "bin" / "python"
+    if damage != "removed":
+        python.parent.mkdir(parents=True)
+        python.write_bytes(b"#!/nonexistent\n" if damage == "no interpreter of its own" else b"\x7fELF garbage")
+        python.chmod(0o644 if damage == "not executable" else 0o755)
     for command in both(tree, child):
-        assert result(run(command, environment("SUBMIT"))) == EXPECTED
+        process = run(command, environment("SUBMIT"))
+        assert (process.returncode, process.stdout) == EXPECTED[:2]
+        assert process.stderr.endswith(EXPECTED[2])
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_real_helper_damaged_as_well(tmp_path: Path, shell: str) -> None:
+    """A real helper that cannot be executed is tried again in 30 seconds, with our interpreter or without."""
+    tree = Tree(tmp_path, shell=shell)
+    broken = program(tmp_path / "broken", "exit 0", interpreter="/nonexistent")
+    for command in both(tree, broken):
+        process = run(command, environment("POLL", CERTMONGER_CA_COOKIE="kept"))
+        assert (process.returncode, process.stdout) == (5, b"30\nkept\n")
+    (tree.root / ".venv").unlink()
+    for command in both(tree, broken):
+        process = run(command, environment("POLL", CERTMONGER_CA_COOKIE="kept"))
+        assert (process.returncode, process.stdout) == (5, b"30\nkept\n")
+
+
+def test_unwitnessed_run_reads_the_configuration_as_we_do(tree: Tree, child: Path) -> None:
+    """Indented keys, and blanks at their ends, are no obstacle to the shell fallback."""
+    command = drop_in(tree, child)
+    tree.config.write_text(f"[events]\n file = /x\n  [helpers]\n\t{NAME}  =\t{child} \t\n[state]\n{NAME} = /no\n")
+    (tree.root / ".venv").unlink()
+    assert result(run(command, environment("SUBMIT"))) == EXPECTED
 
 
 def test_unwitnessed_run_ignores_a_configuration_that_others_can_write(tree: Tree, child: Path) -> None:

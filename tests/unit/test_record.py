@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from jsonschema import Draft202012Validator
 
-from tests.unit.harness import CHECKOUT, Tree, environment, program, result, run
+from tests.unit.harness import CHECKOUT, Tree, environment, program, python_program, result, run
 
 NAME = x509.Name(
     [
@@ -230,7 +230,7 @@ def test_what_harms_certmonger_is_relayed_and_found(helper: Helper) -> None:
 
 
 def test_what_hangs_certmonger_is_found(helper: Helper) -> None:
-    """A certificate that begins and never ends keeps certmonger in SUBMITTING for ever: the event does not say stuck."""
+    """A certificate that begins and never ends keeps certmonger in SUBMITTING for ever: that is not NEED_GUIDANCE."""
     event = helper(Request().environment(), 0, "-----BEGIN CERTIFICATE-----\nMIIB\n")
     assert [finding["check"] for finding in event["findings"]] == ["stdout-pem-unterminated"]
     assert (event["next"]["state"], event["next"]["stuck"], event["level"]) == ("SUBMITTING", False, "critical")
@@ -264,10 +264,22 @@ def test_the_log_bears_a_run_every_30_seconds(helper: Helper) -> None:
 
 def test_modes(helper: Helper) -> None:
     """Log and state are for root alone."""
+    helper.tree.state.rmdir()
     helper(Request().environment(), 3, "x\n")
     paths = [helper.tree.log, *(helper.tree.state / "renewals").iterdir()]
     assert {path.stat().st_mode & 0o777 for path in paths} == {0o600}
-    assert (helper.tree.state / "renewals").stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in (helper.tree.state, helper.tree.state / "renewals")} == {0o700}
+
+
+def test_peak_memory(helper: Helper) -> None:
+    """What the helper really used is told apart from the copy of our interpreter that it started as."""
+    small = helper(Request().environment(), 3, "x\n")
+    assert small["max_rss_is_upper_bound"]
+    child = python_program(helper.directory / "child", "b = bytearray(64 << 20)")
+    run(helper.tree.wrapped([child]), Request().environment())
+    large = helper.tree.ended()
+    assert large["max_rss_kib"] > 64 << 10
+    assert "max_rss_is_upper_bound" not in large
 
 
 def test_generated_document() -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.harness import Tree, environment, program, python_program, result, run
+from tests.unit.harness import SHELLS, Tree, environment, program, python_program, result, run
 
 OPERATIONS = [
     "SUBMIT", "POLL", "IDENTIFY", "FETCH-ROOTS", "GET-SUPPORTED-TEMPLATES", "GET-DEFAULT-TEMPLATE",
@@ -58,10 +58,12 @@ for descriptor in range(64):
 
 @pytest.mark.parametrize("ignored", [(), (signal.SIGPIPE,), (signal.SIGTERM, signal.SIGXFSZ)])
 @pytest.mark.parametrize("close_stdin", [True, False])
+@pytest.mark.parametrize("shell", SHELLS)
 def test_the_child_finds_what_it_would_find(
-    tree: Tree, tmp_path: Path, ignored: tuple[signal.Signals, ...], close_stdin: bool
+    tmp_path: Path, ignored: tuple[signal.Signals, ...], close_stdin: bool, shell: str
 ) -> None:
     """argv, environment, directory, umask, signal dispositions and descriptors reach the child unchanged."""
+    tree = Tree(tmp_path, shell=shell)
     child = python_program(tmp_path / "child", INSPECT)
     env = environment("SUBMIT", CERTMONGER_CSR="line\nline\n", EMPTY="", LC_ALL="C")
     arguments = [child, "-vv", "", "a b", "--config", "x", "ümlaut", "*"]

@@ -43,7 +43,9 @@ class Trace:
         """Keep this run's outcome (`renewal`, as in the event) for the next one. Raises OSError."""
         state = {**self._state, "trace_id": self.trace_id, "attempt": self.attempt, "renewal": renewal, **digests}
         directory = os.path.dirname(self._path)
-        os.makedirs(directory, 0o700, exist_ok=True)
+        for missing in (os.path.dirname(directory), directory):
+            if not os.path.isdir(missing):
+                os.mkdir(missing, 0o700)
         temporary = f"{self._path}.{os.getpid()}.new"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(temporary, flags, 0o600)
