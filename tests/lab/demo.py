@@ -29,7 +29,8 @@ every run, so that afterwards you can see what a renewal really did.
 
 This demo runs it in a world of its own: the real certmonger, the real dogtag-ipa-renew-agent-submit,
 a real 389-ds and a real NSS database. Stand-ins are Dogtag, and FreeIPA's helper and hooks around it.
-The certificate is {SUBSYSTEM!r}, with which Dogtag logs in to the directory. It needs no IPA server, touches nothing of this machine, and leaves nothing behind."""
+The certificate is {SUBSYSTEM!r}, with which Dogtag logs in to the directory. It needs
+no IPA server, touches nothing of this machine, and leaves nothing behind."""
 
 REGISTERING = """\
 Registering is one command: certmonger gets our helper in place of FreeIPA's. It has the same name and
