@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 LEVELS = {0: "info", 1: "info", 5: "info", 2: "warning", 3: "warning", 4: "warning", 16: "warning", 17: "warning"}
 KILLED = (
     "certwitness was killed while the helper ran, and the helper with it: see what else this host killed then "
-    "(journalctl -k | grep -i oom), and resubmit the request: getcert resubmit -i ID"
+    "(journalctl -k | grep -i oom), and resubmit the request: getcert resubmit -i ID. A renewal lock "
+    "that FreeIPA's helper held (/run/ipa/renewal.lock) makes the next run wait for an hour at the most"
 )
 
 
@@ -98,6 +99,7 @@ def _ended(
         previous_spki=previous.get("spki_sha256"),
     )
     outcome = protocol.outcome(code, signal, kept)
+    event["exit"].update(name=outcome.name, meaning=outcome.meaning)
     findings = outputs.harmful(code, stdout["head"], stdout["longest_line"], complete=complete)
     findings += outputs.foreign_key(result)
     event["level"] = _level(code, kept, findings)

@@ -99,17 +99,15 @@ def record_data_operation(run: Run, left: dict[str, Any]) -> None:
 def ended(
     run: Run, left: dict[str, Any], trace_id: str, level: str, *, has_challenge_password: bool = False
 ) -> dict[str, Any]:
-    """The fields of `run.ended` that every operation has. `left` is what Run.left gave."""
+    """The fields of `run.ended` that every operation has; what the exit of a SUBMIT or POLL means is still missing.
+
+    `left` is what Run.left gave.
+    """
     status = left["status"]
     code = None if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
     signal = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
     end: dict[str, Any] = {"code": code, "signal": signal}
-    if run.is_enrollment:
-        from certwitness import protocol
-
-        outcome = protocol.outcome(code, signal)
-        end.update(name=outcome.name, meaning=outcome.meaning)
-    else:
+    if not run.is_enrollment:
         end["meaning"] = operations.for_data_operation(code, signal)
     event = log.event("run.ended", level, trace_id, run.span_id)
     event.update(

@@ -83,7 +83,8 @@ def next_try(outcome: Outcome, *, not_after: datetime | None, now: datetime, del
             return _after(now, delay_s, "certmonger asks again")
         return _after(now, ca_delay(not_after, now), "certmonger asks again")
     if kind == "unreachable":
-        return _after(now, ca_delay(not_after, now), "certmonger tries again")
+        again = _after(now, ca_delay(not_after, now), "certmonger tries again")
+        return NextTry(again.at, again.after_s, f"{again.text}, at getcert refresh, and when it starts")
     if kind == "new-key":
         return _after(now, SOONISH, "certmonger makes a new key and tries again")
     if kind in ("rejected", "unconfigured"):

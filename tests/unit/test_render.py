@@ -146,7 +146,8 @@ WHICH = "subsystemCert cert-pki-ca from dogtag-ipa-ca-renew-agent [7692c3ad #1]"
             make.ended(1, stdout="Error 7 connecting to x: no."),
             (
                 f"2026-11-23 19:26:01 warning  SUBMIT {WHICH} exit 3 UNREACHABLE after 0.31 seconds: Error 7 "
-                "connecting to x: no; certmonger tries again in 7 days (2026-11-30 19:26:01 UTC)"
+                "connecting to x: no; certmonger tries again in 7 days (2026-11-30 19:26:01 UTC), "
+                "at getcert refresh, and when it starts"
             ),
         ),
         (
@@ -260,3 +261,15 @@ def test_certificate_lines() -> None:
         "sha256",
     ]
     assert len(runs.certificate_lines({})) == 5
+
+
+def test_stderr_of_a_run_that_went_well() -> None:
+    """Forty lines of -vv do not bury the timeline: of a good run the last few are shown, of a failing run all."""
+    noise = "".join(f"* line {number}\n" for number in range(40))
+    good = make.ended(code=1, stderr=noise)
+    shown = [line.text for line in runs.run_lines(good) if line.text.startswith("stderr")]
+    assert shown[0] == "stderr: … 35 earlier lines of a run that went well: see show --json …"
+    assert shown[-1] == "stderr: * line 39"
+    assert len(shown) == 6
+    bad = make.ended(code=3, stderr=noise)
+    assert len([line for line in runs.run_lines(bad) if line.text.startswith("stderr")]) == 40

@@ -128,7 +128,10 @@ def test_next_try_of_a_broken_promise_and_a_signal() -> None:
 def test_next_try_texts() -> None:
     """The text says how long and when, for people."""
     soon = schedule.next_try(protocol.outcome(3), not_after=in_(10 * DAY), now=NOW)
-    assert soon.text == "certmonger tries again in 5 days (2026-11-28 19:26:00 UTC)"
+    assert (
+        soon.text
+        == "certmonger tries again in 5 days (2026-11-28 19:26:00 UTC), at getcert refresh, and when it starts"
+    )
     at_once = schedule.next_try(protocol.outcome(5), not_after=None, now=NOW, delay_s=0)
     assert at_once.text == "certmonger asks again at once"
     loop = schedule.next_try(protocol.outcome(2), not_after=NOW, now=NOW)

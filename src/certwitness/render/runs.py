@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from certwitness import operations, protocol
+from certwitness import operations
 from certwitness.events.renewals import mapping, text
 from certwitness.render.text import clean, clean_lines, moment, shorten
 from certwitness.schedule import duration, times
 
 Event = dict[str, Any]
+# FreeIPA's helper runs with -vv: 40 lines a run, of which the last few tell most when nothing went wrong.
+STDERR_OF_GOOD_RUNS = 5
 LEVEL_STYLES = {"warning": "warn", "error": "bad", "critical": "bad", "debug": "dim"}
 
 
@@ -77,16 +79,15 @@ def run_lines(event: Event) -> list[Line]:
     ended = mapping(event.get("exit"))
     following = mapping(event.get("next"))
     lines = [Line(clean(f"{exit_words(event)} after {_seconds(event.get('duration_s'))}"), LEVEL_STYLES.get(level, ""))]
-    kept = event.get("promise_kept") is not False
-    meaning = text(ended.get("meaning"))
-    code = ended.get("code")
-    if not kept and isinstance(code, int):
-        # The event's own words are those of the exit code alone.
-        meaning = protocol.outcome(code, kept=False).meaning
-    if meaning:
-        lines.append(Line(clean(meaning)))
+    if text(ended.get("meaning")):
+        lines.append(Line(clean(text(ended.get("meaning")))))
     lines += _result_lines(mapping(event.get("result")))
-    lines += _stream_lines("stderr", mapping(event.get("stderr")))
+    stderr = _stream_lines("stderr", mapping(event.get("stderr")))
+    went_well = level == "info" and len(stderr) > STDERR_OF_GOOD_RUNS
+    if went_well:
+        hidden = len(stderr) - STDERR_OF_GOOD_RUNS
+        lines.append(Line(f"stderr: … {hidden} earlier lines of a run that went well: see show --json …", "dim"))
+    lines += stderr[-STDERR_OF_GOOD_RUNS:] if went_well else stderr
     for name in ("findings", "observer"):
         entries = event.get(name)
         for entry in entries if isinstance(entries, list) else []:
