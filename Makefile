@@ -16,8 +16,8 @@ demo: packages dev
 	@$(BIN)/python -m tests.lab.demo
 
 bench: packages dev
-	$(BIN)/python bench/helper.py
-	$(BIN)/python bench/reading.py
+	$(BIN)/python -m bench.helper
+	$(BIN)/python -m bench.reading
 
 lint: dev
 	$(BIN)/ruff check .

@@ -7,7 +7,7 @@ floor      a bare interpreter (`python -I -S`) that only spawns the helper and r
 plain      a wrapper as anyone would write it: subprocess.run, json, syslog
 certwitness  helpers/submit
 
-    python bench/helper.py [--runs 40]
+    python -m bench.helper [--runs 40]
 """
 
 from __future__ import annotations
