@@ -93,8 +93,13 @@ class Child:
             raise RuntimeError("the child could not be set up")
 
     def _forward(self, number: int, _frame: object) -> None:
-        if self.alive:
-            os.kill(self.pid, number)
+        # The signal can come between the end of the child and the moment when we know of it; and kill(0) would
+        # reach certmonger's whole process group.
+        if self.pid and self.alive:
+            try:
+                os.kill(self.pid, number)
+            except ProcessLookupError:
+                return
 
     def close_theirs(self) -> None:
         """Close the ends of the pipes that are the child's: until then none of ours ends."""
@@ -135,7 +140,10 @@ class Child:
                 except BlockingIOError:
                     time.sleep(RESCUE_PAUSE_S)
         if not self.end[0]:
-            self.end = os.waitpid(self.pid, 0)
+            try:
+                self.end = os.waitpid(self.pid, 0)
+            except ChildProcessError:  # its end was taken, and got lost between the call and its result
+                self.end = (self.pid, 9)
 
     def release(self) -> None:
         """In a forked process: let go of all descriptors, so that certmonger and the child see theirs end."""

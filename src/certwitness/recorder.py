@@ -92,6 +92,5 @@ def _wait(process: int) -> list[str]:
         if pid:
             return [f"not recorded: the recording process ended with wait status {status}"] if status else []
         time.sleep(0.005)
-    os.kill(process, 9)
-    os.waitpid(process, 0)
+    os.kill(process, 9)  # and no wait for it: where a disk hangs it cannot die before that goes on
     return [f"not recorded: the event log could not be written within {DEADLINE_S} seconds"]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -105,6 +106,17 @@ def test_a_signal_to_the_wrapper_reaches_the_child(tree: Tree, tmp_path: Path, n
         process.send_signal(number)
         assert process.stdout.read() == b"got %s\n" % name.encode()
     assert process.returncode == 5
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace, which puts the signal between call and result")
+@pytest.mark.parametrize("operation", ["SUBMIT", "IDENTIFY"])
+def test_a_signal_at_the_end_of_the_child(tree: Tree, tmp_path: Path, operation: str) -> None:
+    """A SIGTERM that comes while the child's end is taken does not make the helper run a second time."""
+    child = program(tmp_path / "child", f"echo run >>{tmp_path}/runs; echo out; exit 3")
+    strace = ["strace", "-o", "/dev/null", "-e", "trace=wait4", "-e", "inject=wait4:signal=SIGTERM:when=1"]
+    process = run([*strace, *tree.wrapped([child])], environment(operation))
+    assert (process.returncode, process.stdout) == (3, b"out\n")
+    assert (tmp_path / "runs").read_text() == "run\n"
 
 
 def test_a_killed_wrapper_takes_the_child_with_it(tree: Tree, tmp_path: Path) -> None:

@@ -103,7 +103,10 @@ def _open(path: str) -> int:
     try:
         _check(directory, os.stat(directory))
     except FileNotFoundError:
-        os.mkdir(directory, 0o700)
+        try:
+            os.mkdir(directory, 0o700)
+        except FileExistsError:  # made by one of the eight helpers that certmonger starts at once
+            pass
     return os.open(path, flags, 0o600)
 
 

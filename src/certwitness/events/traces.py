@@ -44,8 +44,10 @@ class Trace:
         state = {**self._state, "trace_id": self.trace_id, "attempt": self.attempt, "renewal": renewal, **digests}
         directory = os.path.dirname(self._path)
         for missing in (os.path.dirname(directory), directory):
-            if not os.path.isdir(missing):
+            try:
                 os.mkdir(missing, 0o700)
+            except FileExistsError:
+                continue
         temporary = f"{self._path}.{os.getpid()}.new"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(temporary, flags, 0o600)
