@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from certwitness import enrollment, journal, outputs, protocol, schedule
 from certwitness.events import log, traces
+from certwitness.redaction import redact_text
 from certwitness.run import NOTHING, Run, ended
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ def _ended(
     event["exit"].update(name=outcome.name, meaning=outcome.meaning)
     findings = outputs.harmful(code, stdout["head"], stdout["longest_line"], complete=complete)
     findings += outputs.foreign_key(result)
+    if secretive:
+        _without_challenge(result, findings)
     event["level"] = _level(code, kept, findings)
     digests = {"request": _digest(request)}
     if not trace.same_as_previous("request", digests["request"]):
@@ -122,6 +125,14 @@ def _ended(
     if findings:
         event["findings"] = findings
     return event, outcome.renewal, digests
+
+
+def _without_challenge(result: dict[str, Any], findings: list[dict[str, Any]]) -> None:
+    """Take out what may be the signing request in any form: it holds a challenge password."""
+    places = [(result, "message"), (result.get("cookie", {}), "text"), *((finding, "found") for finding in findings)]
+    for holder, name in places:
+        if name in holder:
+            holder[name] = redact_text(holder[name], True)
 
 
 def _next(

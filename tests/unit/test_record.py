@@ -251,6 +251,19 @@ def test_secrets_and_control_characters(helper: Helper) -> None:
     assert helper.tree.ended()["command"][1:] == ["-P", "***", "--pin=***", "-vv"]
 
 
+@pytest.mark.parametrize(("code", "prefix"), [(2, "denied: "), (5, "9\n"), (1, "")])
+def test_a_challenge_password(helper: Helper, code: int, prefix: str) -> None:
+    """A signing request that holds a challenge password is kept in no form, not even as bare base64."""
+    request = Request()
+    name = x509.ObjectIdentifier("1.2.840.113549.1.9.7")
+    builder = x509.CertificateSigningRequestBuilder().subject_name(NAME).add_attribute(name, b"challenge-me")
+    der = builder.sign(request.key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+    pem = f"-----BEGIN CERTIFICATE REQUEST-----\n{base64.encodebytes(der).decode()}-----END CERTIFICATE REQUEST-----\n"
+    plain = base64.b64encode(der).decode()
+    helper(request.environment(CERTMONGER_CSR=pem), code, f"{prefix}{plain}\n", f"{plain}\n")
+    assert plain[100:160] not in helper.tree.log.read_text(encoding="utf-8")
+
+
 def test_the_log_bears_a_run_every_30_seconds(helper: Helper) -> None:
     """What a loop adds with each run is a small part of what its first run wrote."""
     request = Request(days=-1)
