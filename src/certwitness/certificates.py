@@ -84,6 +84,11 @@ class Certificate:
         return int.from_bytes(self._fields[0][1], "big", signed=True)
 
     @property
+    def serial_text(self) -> str:
+        """The serial number in decimal, as FreeIPA and Dogtag write it."""
+        return decimal(self.serial)
+
+    @property
     def not_before(self) -> datetime:
         """Start of validity, aware, UTC."""
         return _moment(self._x509, "not_valid_before")
@@ -128,7 +133,7 @@ class Certificate:
         return {
             "subject": self.subject,
             "issuer": self.issuer,
-            "serial": decimal(self.serial),
+            "serial": self.serial_text,
             "serial_hex": f"{sign}0x{'0' * (len(digits) % 2)}{digits}",
             "not_before": _text(self.not_before),
             "not_after": _text(self.not_after),

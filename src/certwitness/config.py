@@ -12,11 +12,32 @@ import os
 from certwitness.errors import ConfigurationError
 
 DEFAULT_PATH = "/etc/certwitness/certwitness.conf"
-# None: any key (in [helpers] the keys are names of helpers).
-KNOWN: dict[str, tuple[str, ...] | None] = {
-    "events": ("file",),
-    "state": ("directory",),
-    "helpers": None,
+# What a value must be. `host.py` has the defaults of all that the helpers do not need.
+PATH, TEXT, URI, HOST_PORT, YES_NO, BUS = "path", "text", "uri", "host:port", "yes or no", "bus"
+# section: {key: kind}; "*": any key (in [helpers] the keys are names of helpers).
+KNOWN: dict[str, dict[str, str]] = {
+    "events": {"file": PATH},
+    "state": {"directory": PATH},
+    "helpers": {"*": PATH},
+    "certmonger": {"bus": BUS, "requests_directory": PATH},
+    "ipa": {
+        "realm": TEXT,
+        "basedn": TEXT,
+        "host": TEXT,
+        "ca_certificate": PATH,
+        "pki_nssdb": PATH,
+        "pki_password_file": PATH,
+        "ra_certificate": PATH,
+        "ra_key": PATH,
+        "cs_cfg": PATH,
+        "certmap": PATH,
+        "renewal_lock": PATH,
+        "server_xml": PATH,
+        "proxy_conf": PATH,
+    },
+    "directory": {"uri": URI, "ldaps_uri": URI},
+    "services": {"https": HOST_PORT, "ldaps": HOST_PORT, "pki": HOST_PORT},
+    "checks": {"bind": YES_NO},
 }
 LARGEST = 1 << 20
 
@@ -25,7 +46,8 @@ class Config:
     """What the configuration says.
 
     `path` is the file that was read, or "" where there was none; `events_file` and `state_directory` are
-    absolute paths; `helpers` maps a helper's name to the path of the real one.
+    absolute paths; `helpers` maps a helper's name to the path of the real one; `values` is all that the file sets, by
+    section and key.
     """
 
     def __init__(self, path: str = "", values: dict[str, dict[str, str]] | None = None) -> None:
@@ -34,6 +56,7 @@ class Config:
         self.events_file = values.get("events", {}).get("file", "/var/log/certwitness/events.jsonl")
         self.state_directory = values.get("state", {}).get("directory", "/var/lib/certwitness")
         self.helpers = values.get("helpers", {})
+        self.values = values
 
 
 def load(path: str | None = None) -> Config:
@@ -41,7 +64,7 @@ def load(path: str | None = None) -> Config:
 
     Raises ConfigurationError, whose line names the file, the line number and what is wrong: unreadable, not a
     regular file, writable by others than its owner, owned by somebody else than root and the caller,
-    malformed, an unknown section or key, a path that is not absolute.
+    malformed, an unknown section or key, a value of the wrong kind (a path that is not absolute, no port, …).
     """
     try:
         text = _read(path or DEFAULT_PATH)
@@ -95,11 +118,31 @@ def _parse(path: str, text: str) -> dict[str, dict[str, str]]:
         if not section:
             raise ConfigurationError(f"{where}: {key} stands before the first [section]")
         known = KNOWN[section]
-        if known is not None and key not in known:
+        kind = known.get(key) or known.get("*")
+        if kind is None:
             raise ConfigurationError(f"{where}: unknown key {key} in [{section}]; known: {', '.join(known)}")
         if key in values[section]:
             raise ConfigurationError(f"{where}: {key} is set a second time in [{section}]")
-        if not value.startswith("/"):
-            raise ConfigurationError(f"{where}: {key} must be an absolute path, not {value!r}")
+        wanted = _fault(kind, value)
+        if wanted:
+            raise ConfigurationError(f"{where}: {key} must be {wanted}, not {value!r}")
         values[section][key] = value
     return values
+
+
+def _fault(kind: str, value: str) -> str:
+    """What a value of this kind must be, where it is not; "" where it is."""
+    if not value:
+        return "set to something"
+    if kind == PATH:
+        return "" if value[0] == "/" else "an absolute path"
+    if kind == URI:
+        return "" if value.partition("://")[0] in ("ldapi", "ldap", "ldaps") and "://" in value else "an LDAP URI"
+    if kind == HOST_PORT:
+        host, _, port = value.rpartition(":")
+        return "" if host and port.isdecimal() and len(port) <= 5 and 0 < int(port) < 65536 else "host:port"
+    if kind == YES_NO:
+        return "" if value in ("yes", "no") else "yes or no"
+    if kind == BUS:
+        return "" if value in ("system", "session") or ":" in value else "system, session or a D-Bus address"
+    return ""

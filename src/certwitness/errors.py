@@ -4,7 +4,8 @@
 CertwitnessError
 ├── ConfigurationError   a configuration file that cannot be used
 ├── LogError             an event log that cannot be read or written
-└── CertificateError     bytes that are no certificate, or no signing request
+├── CertificateError     bytes that are no certificate, or no signing request
+└── StoreError           a store that could not be read: nothing is known of what it holds
 """
 
 from __future__ import annotations
@@ -24,3 +25,15 @@ class LogError(CertwitnessError):
 
 class CertificateError(CertwitnessError):
     """Bytes that should be a certificate or a certificate signing request are not."""
+
+
+class StoreError(CertwitnessError):
+    """A store could not be read. It says nothing of what the store holds: UNKNOWN, never "missing".
+
+    `store` is its short name ("directory", "certmonger", "/etc/pki/pki-tomcat/alias"), `reason` one line.
+    """
+
+    def __init__(self, store: str, reason: str) -> None:
+        super().__init__(f"{store}: {reason}")
+        self.store = store
+        self.reason = reason
