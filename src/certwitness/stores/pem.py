@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+"""Certificates and private keys in PEM files: what is in them, and who may read them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from certwitness.certificates import Certificate
+from certwitness.errors import CertificateError
+from certwitness.stores import regular_file
+from certwitness.stores.pin import Pin
+
+_BEGIN = b"-----BEGIN CERTIFICATE-----"
+_END = b"-----END CERTIFICATE-----"
+_KEY = re.compile(rb"-----BEGIN ((?:[A-Z]+ )?PRIVATE KEY)-----.*?-----END \1-----", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class PemFile:
+    """The certificates of a file, in its order: a service takes the first as its own.
+
+    `missing`: there is no such file. `problem`: one line about what is no certificate there, "" if nothing; then
+    `certificates` are those before it. `mode`: permission bits.
+    """
+
+    path: str
+    certificates: tuple[Certificate, ...]
+    owner: str
+    group: str
+    mode: int
+    missing: bool = False
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class PemKey:
+    """A private key's file: `spki_sha256` as Certificate has it, None with `missing` or a `problem` (one line, such as
+    ``wrong PIN``). The key itself is not kept."""
+
+    path: str
+    spki_sha256: str | None
+    owner: str
+    group: str
+    mode: int
+    missing: bool = False
+    problem: str = ""
+
+
+def read(path: str) -> PemFile:
+    """Read all certificates in PEM; other text is skipped. Raises StoreError: not permitted, no regular file, too large
+    (1 MiB)."""
+    file = regular_file.read(path)
+    if file is None:
+        return PemFile(path, (), "", "", 0, missing=True)
+    certificates, problem = _certificates(file.data)
+    return PemFile(path, certificates, file.owner, file.group, file.mode, problem=problem)
+
+
+def read_key(path: str, pin: Pin | None) -> PemKey:
+    """Read a private key: PKCS#1, PKCS#8 or SEC 1 (EC), in clear or encrypted with `pin`. Raises as `read` does."""
+    file = regular_file.read(path)
+    if file is None:
+        return PemKey(path, None, "", "", 0, missing=True)
+    spki_sha256, problem = _public_part(file.data, pin)
+    return PemKey(path, spki_sha256, file.owner, file.group, file.mode, problem=problem)
+
+
+def _certificates(data: bytes) -> tuple[tuple[Certificate, ...], str]:
+    found: list[Certificate] = []
+    first, *blocks = data.split(_BEGIN)
+    if not blocks:
+        return (), _no_pem(first)
+    for number, block in enumerate(blocks, 1):
+        try:
+            found.append(Certificate.from_pem(_BEGIN + block))
+        except CertificateError as error:
+            reason = str(error) if _END in block else "its END line is missing"
+            return tuple(found), f"certificate {number} of {len(blocks)} cannot be read: {reason}"
+    return tuple(found), ""
+
+
+def _no_pem(data: bytes) -> str:
+    if not data.strip():
+        return "the file is empty"
+    try:
+        Certificate.from_der(data)
+    except CertificateError:
+        return "there is no PEM certificate in it"
+    return "the certificate is DER, not PEM"
+
+
+def _public_part(data: bytes, pin: Pin | None) -> tuple[str | None, str]:
+    """SHA-256 of the public key, or why there is none."""
+    block = _KEY.search(data)
+    if block is None:
+        return None, "there is no PEM private key in it" if data.strip() else "the file is empty"
+    encrypted = block[1] == b"ENCRYPTED PRIVATE KEY" or b"ENCRYPTED" in block[0][:200]
+    if encrypted and pin is None:
+        return None, "the key is encrypted, and no PIN is given"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of cryptography: old ciphers, small keys
+            key = load_pem_private_key(block[0], pin.reveal() if pin and encrypted else None)
+    except Exception as error:  # ValueError, TypeError, UnsupportedAlgorithm and what OpenSSL adds to them
+        if encrypted and isinstance(error, (ValueError, TypeError)):
+            return None, "wrong PIN"
+        # Not the library's own words: they may quote what they tripped over.
+        return None, f"the private key cannot be read ({type(error).__name__})"
+    public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(public).hexdigest(), ""

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: MIT
+"""The D-Bus client of certmonger against a bus that misbehaves."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+from certwitness import certmonger
+from certwitness.errors import StoreError
+
+jeepney = pytest.importorskip("jeepney")
+
+REQUEST, CA = "/org/fedorahosted/certmonger/requests/Request1", "/org/fedorahosted/certmonger/cas/CA7"
+PROPERTIES = {
+    "nickname": ("s", "one"),
+    "ca": ("o", "/org/fedorahosted/certmonger/requests/CA7"),
+    "status": ("s", "MONITORING"),
+    "stuck": ("b", False),
+    "cert-storage": ("s", "NSSDB"),
+    "cert-database": ("s", "sql:/etc/pki/pki-tomcat/alias/"),
+    "key-storage": ("s", "FILE"),
+    "key-file": ("s", "/k"),
+    "key-pin": ("s", "geheim"),
+    "cert": ("s", "no certificate"),
+    "not-valid-after": ("x", 2**62),
+}
+Answer = Callable[[Any], Any]
+
+
+class Bus:
+    """A bus on a Unix socket whose answers to certmonger's calls are `answer`'s: a reply, or None for silence."""
+
+    def __init__(self, path: Path, answer: Answer, greeting: bytes = b"OK 1234\r\n") -> None:
+        self.address = f"unix:path={path}"
+        self.flags: list[int] = []
+        self._answer, self._greeting = answer, greeting
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(str(path))
+        self._server.listen()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        connection, _ = self._server.accept()
+        with connection:
+            connection.recv(1024)
+            connection.sendall(self._greeting)
+            data = connection.recv(1 << 16).replace(b"BEGIN\r\n", b"", 1)
+            parser = jeepney.Parser()
+            while True:
+                parser.add_data(data)
+                while (call := parser.get_next_message()) is not None:
+                    self.flags.append(int(call.header.flags))
+                    member = call.header.fields[jeepney.HeaderFields.member]
+                    reply = jeepney.new_method_return(call, "s", (":1.1",)) if member == "Hello" else self._answer(call)
+                    if reply is not None:
+                        connection.sendall(reply.serialise(serial=call.header.serial + 100))
+                data = connection.recv(1 << 16)
+                if not data:
+                    return
+
+    def close(self) -> None:
+        self._server.close()
+
+
+@pytest.fixture
+def bus(tmp_path: Path) -> Iterator[Callable[..., Bus]]:
+    """Makes buses."""
+    made: list[Bus] = []
+
+    def make(answer: Answer, **more: bytes) -> Bus:
+        made.append(Bus(tmp_path / f"bus{len(made)}", answer, **more))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def certmonger_like(call: Any) -> Any:
+    """The answers of a certmonger with one request and one CA."""
+    member = call.header.fields[jeepney.HeaderFields.member]
+    properties = {
+        "get_requests": ("ao", ([REQUEST],)),
+        "get_known_cas": ("ao", ([CA],)),
+        "get_type": ("s", ("EXTERNAL",)),
+    }
+    path = call.header.fields[jeepney.HeaderFields.path]
+    values = PROPERTIES if path == REQUEST else {"nickname": ("s", "mine"), "external-helper": ("s", "/h x")}
+    return jeepney.new_method_return(call, *properties.get(member, ("a{sv}", (values,))))
+
+
+def error(name: str, text: str) -> Answer:
+    """Answers with an error."""
+    return lambda call: jeepney.new_error(call, f"org.freedesktop.DBus.Error.{name}", "s", (text,))
+
+
+def test_a_request_and_its_ca(bus: Callable[..., Bus]) -> None:
+    """The CA is found by its number, though its path is wrong; what makes no sense is none."""
+    found = certmonger.read(bus(certmonger_like).address)
+    request = found.requests[0]
+    assert found.cas == (certmonger.CA("mine", "/h x", "EXTERNAL", ""),)
+    assert (request.ca, request.location, request.key_location) == ("mine", "/etc/pki/pki-tomcat/alias", "/k")
+    assert (request.certificate, request.not_after, request.hostnames, request.profile) == (None, None, (), "")
+    assert "geheim" not in repr(request)
+
+
+def test_no_call_starts_a_daemon(bus: Callable[..., Bus]) -> None:
+    """Every call but the bus's own has NO_AUTO_START."""
+    one = bus(certmonger_like)
+    certmonger.read(one.address)
+    assert one.flags[0] == 0
+    assert set(one.flags[1:]) == {2}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("NameHasNoOwner", "is not running: systemctl start certmonger"),
+        ("ServiceUnknown", "is not running: systemctl start certmonger"),
+        ("AccessDenied", "run as root"),
+        ("NoReply", "org.freedesktop.DBus.Error.NoReply: two lines"),
+        ("UnknownMethod", "is not certmonger"),
+    ],
+)
+def test_errors_are_one_line(bus: Callable[..., Bus], name: str, words: str) -> None:
+    """What D-Bus says becomes what to do, or is passed on."""
+    with pytest.raises(StoreError) as raised:
+        certmonger.read(bus(error(name, "two\nlines")).address)
+    assert str(raised.value).startswith("certmonger: ")
+    assert words in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_object_that_is_gone_is_left_out(bus: Callable[..., Bus]) -> None:
+    """Listed, and removed before it was read."""
+
+    def answer(call: Any) -> Any:
+        gone = call.header.fields[jeepney.HeaderFields.path] in (REQUEST, CA)
+        return error("UnknownObject", "")(call) if gone else certmonger_like(call)
+
+    assert certmonger.read(bus(answer).address) == certmonger.Certmonger((), ())
+
+
+@pytest.mark.parametrize("greeting", [b"", b"OK", b"O\r\n"[:1]])
+def test_a_silent_bus_costs_the_time_limit(bus: Callable[..., Bus], greeting: bytes) -> None:
+    """Whether it keeps silent in the greeting or after it."""
+    for one in (bus(lambda _call: None, greeting=greeting), bus(lambda _call: None)):
+        started = time.monotonic()
+        with pytest.raises(StoreError, match=r"no answer in 0\.3 s"):
+            certmonger.read(one.address, timeout_s=0.3)
+        assert time.monotonic() - started < 1
+
+
+def test_a_bus_that_refuses_us(bus: Callable[..., Bus]) -> None:
+    """The user is not let in."""
+    with pytest.raises(StoreError, match="refuses this user"):
+        certmonger.read(bus(certmonger_like, greeting=b"REJECTED EXTERNAL\r\n").address)
+
+
+@pytest.mark.parametrize(
+    "address", ["", "nonsense", "tcp:host=localhost,port=1", "unix:path=/nonexistent/bus", "unix:x"]
+)
+def test_an_address_without_a_bus(address: str) -> None:
+    """What is no address, and where no bus is."""
+    with pytest.raises(StoreError, match=r"^certmonger: "):
+        certmonger.read(address, timeout_s=1)
+
+
+def test_a_session_without_a_bus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable that says where is not set."""
+    monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
+    with pytest.raises(StoreError, match="'session' is no D-Bus address"):
+        certmonger.read("session")
+
+
+def test_a_session_and_a_system_bus_by_name(bus: Callable[..., Bus], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their variables are D-Bus's own."""
+    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", bus(certmonger_like).address)
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", bus(certmonger_like).address)
+    assert certmonger.read("session").requests[0].id == certmonger.read("system").requests[0].id == "one"
