@@ -23,10 +23,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGTERM, SIGXFSZ = 1, 2, 9, 13, 15, 25
-FORWARDED = (SIGHUP, SIGINT, SIGTERM)
+SIGKILL, SIGPIPE, SIGXFSZ = 9, 13, 25
+FORWARDED = (1, 2, 3, 10, 15)  # SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGTERM
 PR_SET_PDEATHSIG = 1
+ENOEXEC = 8
 RESCUE_PAUSE_S = 0.01
+RESCUED_STDERR = 1 << 20  # bytes of it read at the most when the child has ended: a grandchild may go on writing
 
 
 class NotStartedError(OSError):
@@ -57,7 +59,7 @@ class Child:
         """Start it, and come back while it is still on its way to the command. `ignored` is the mask of ignored signals
         that certmonger left (Python ignores SIGPIPE and SIGXFSZ for itself).
 
-        If we are killed, the kernel kills the child. SIGTERM, SIGINT and SIGHUP are passed on to it from its first
+        If we are killed, the kernel kills the child. The signals in FORWARDED are passed on to it from its first
         moment, unless they were ignored when we started. Raises OSError if there is no process or descriptor to be had;
         `pid` is 0 then, and nothing was run.
         """
@@ -117,33 +119,57 @@ class Child:
 
     def rescue(self) -> None:
         """Pass on what the child writes until it has ended, where the relay failed: nothing but reading, writing and
-        waiting, nothing kept, and nothing shared with what may have failed. Does nothing where all is done."""
+        waiting, nothing kept, and nothing shared with what may have failed. Does nothing where all is done.
+
+        As the relay does, it waits for the end of stdout and of the child, not of stderr, and closes the pipe of a
+        stream that nobody reads any more.
+        """
         while self.theirs:
             os.close(self.theirs.pop())
         for source in self.open:
             os.set_blocking(source, False)
-        while self.pending or 1 in self.open.values():
-            while self.pending:
-                target, data = self.pending.popitem()
-                while data:
-                    try:
-                        data = data[os.write(target, data) :]
-                    except BlockingIOError:
-                        time.sleep(RESCUE_PAUSE_S)
-                    except OSError:
-                        break
-            for source in list(self.open):
+        while self.pending:
+            self._deliver(*self.pending.popitem())
+        while not self.end[0] or 1 in self.open.values():
+            if not self._copy():
+                time.sleep(RESCUE_PAUSE_S)
+            if not self.end[0]:
                 try:
-                    self.pending[self.open[source]] = os.read(source, 4096)
-                    if not self.pending[self.open[source]]:
-                        del self.open[source]
-                except BlockingIOError:
-                    time.sleep(RESCUE_PAUSE_S)
-        if not self.end[0]:
+                    self.end = os.waitpid(self.pid, os.WNOHANG)
+                except ChildProcessError:  # its end was taken, and got lost between the call and its result
+                    self.end = (self.pid, 9)
+        rest = RESCUED_STDERR
+        while rest > 0 and self.open:
+            copied = self._copy()
+            rest = rest - copied if copied else 0
+
+    def _copy(self) -> int:
+        """Pass on what can be had from each stream at once; its size in bytes."""
+        size = 0
+        for source, target in list(self.open.items()):
             try:
-                self.end = os.waitpid(self.pid, 0)
-            except ChildProcessError:  # its end was taken, and got lost between the call and its result
-                self.end = (self.pid, 9)
+                data = os.read(source, 4096)
+            except BlockingIOError:
+                continue
+            size += len(data)
+            if not data or not self._deliver(target, data):
+                self._drop(source)
+        return size
+
+    def _drop(self, source: int) -> None:
+        del self.open[source]
+        os.close(source)
+
+    def _deliver(self, target: int, data: bytes) -> bool:
+        """Write all of it, however long that takes; False if nobody reads `target` any more."""
+        while data:
+            try:
+                data = data[os.write(target, data) :]
+            except BlockingIOError:  # somebody else made the descriptor non-blocking
+                time.sleep(RESCUE_PAUSE_S)
+            except OSError:
+                return False
+        return True
 
     def release(self) -> None:
         """In a forked process: let go of all descriptors, so that certmonger and the child see theirs end."""
@@ -170,6 +196,17 @@ def restore_signals(ignored: int) -> None:
     for number in (SIGPIPE, SIGXFSZ, *FORWARDED):
         if not ignored & 1 << number - 1:
             _signal.signal(number, _signal.SIG_DFL)
+
+
+def execute(command: list[str], environ: dict[bytes, bytes]) -> NoReturn:
+    """Become `command` as execvp(3) does it, which certmonger uses: a file of no known format, such as a script without
+    `#!`, is run by /bin/sh (seen with certmonger 0.79.17, for all operations). Raises OSError where that fails."""
+    try:
+        os.execvpe(command[0], command, environ)
+    except OSError as error:
+        if error.errno != ENOEXEC:
+            raise
+        os.execve("/bin/sh", ["/bin/sh", error.filename, *command[1:]], environ)
 
 
 def end_like(status: int) -> NoReturn:
@@ -207,7 +244,7 @@ def _become(
         restore_signals(ignored)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, masked)
         try:
-            os.execvpe(command[0], command, environ)
+            execute(command, environ)
         except OSError as error:
             code = error.errno or 0
     finally:

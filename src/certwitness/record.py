@@ -12,7 +12,7 @@ import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from certwitness import enrollment, journal, outputs, protocol, schedule
+from certwitness import enrollment, journal, operations, outputs, protocol, schedule
 from certwitness.events import log, traces
 from certwitness.redaction import redact_text
 from certwitness.run import NOTHING, Run, ended
@@ -33,7 +33,7 @@ def witness(run: Run, wait: Callable[[], dict[str, Any] | None]) -> None:
 
     What of ours fails is told in the event, and once in the journal.
     """
-    variables = {name: run.variable(name) for name in run.environ if name.startswith("CERTMONGER_")}
+    variables = {name: run.variable(name) for name in operations.VARIABLES if name in run.environ}
     request = enrollment.request_block(variables)
     previous = request.get("previous") or {}
     name, key, ca = request.get("nickname"), request.get("spki_sha256"), run.variable("CERTMONGER_CA_NICKNAME")
@@ -66,7 +66,8 @@ def witness(run: Run, wait: Callable[[], dict[str, Any] | None]) -> None:
     try:
         trace.save(renewal, last=log.timestamp(run.started), **digests)
     except OSError as error:
-        problems.append(f"{run.config.state_directory}: {error.strerror}: the next run opens a new trace")
+        place = error.filename or run.config.state_directory
+        problems.append(f"{place}: {error.strerror}: the next run opens a new trace")
     if problems:
         event["observer"] = problems
     try:

@@ -18,7 +18,6 @@ TAIL = 16 << 10
 # A pipe that polls writable has room for PIPE_BUF bytes: a larger write could block on one stream while the
 # other has something to say. The descriptors are certmonger's too, so they cannot be made non-blocking.
 CHUNK = 4096
-PIPE = 64 << 10  # what a pipe can hold at the most
 WITHOUT_PIDFD_MS = 50
 
 
@@ -133,14 +132,14 @@ class Relay:
         if source not in child.open:
             return
         os.set_blocking(source, False)
-        for _ in range(PIPE // CHUNK):
+        rest = -1  # what was in the pipe behind the first chunk: a grandchild may go on writing for ever
+        while rest:
             try:
                 child.pending[2] = os.read(source, CHUNK)
             except BlockingIOError:
                 break
-            if not child.pending.get(2):
-                del child.pending[2]
-                break
+            size = len(child.pending[2])
+            rest = _unread(source) if rest < 0 and size == CHUNK else max(0, rest - size)
             self.stderr.feed(child.pending[2])
             while 2 in child.pending:
                 _write(child.pending, 2)
@@ -159,6 +158,15 @@ def _write(pending: dict[int, bytes], target: int) -> bool:
     if not pending[target]:
         del pending[target]
     return True
+
+
+def _unread(pipe: int) -> int:
+    """How many bytes there are to be read: a pipe can hold more than the usual 64 KiB (F_SETPIPE_SZ)."""
+    import fcntl
+    import sys
+    import termios
+
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def _drop(child: Child, source: int) -> None:

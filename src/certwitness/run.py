@@ -21,6 +21,7 @@ TEXT_HEAD = 16 << 10  # of each stream written to the log
 TEXT_TAIL = 4 << 10
 # What a data operation prints without any of these holds no secret, and to look closer loads `re`, which is dear.
 SUSPICIOUS = ("=", "-----", "://", "uthorization", "ookie")
+SUSPICIOUS_WORD = ("=", "-----", "://", " ", "\t", "\n")  # the same for a command of one word
 NOTHING = {"head": b"", "tail": b"", "size": 0, "sha256": None, "longest_line": 0}
 
 
@@ -72,7 +73,7 @@ class Run:
     def shown_command(self) -> list[str]:
         """The command without its secrets; bytes that are not UTF-8 (surrogates, as Python has them) as `\\xff`."""
         words = [word.encode("utf-8", "surrogateescape").decode(errors="backslashreplace") for word in self.command]
-        if len(words) == 1:
+        if len(words) == 1 and not any(mark in words[0] for mark in SUSPICIOUS_WORD):
             return words
         from certwitness.redaction import redact_command
 
@@ -133,7 +134,7 @@ def ended(
             if run.is_enrollment or any(mark in text for mark in SUSPICIOUS):
                 from certwitness.redaction import redact_text
 
-                event[name][part] = redact_text(text, has_challenge_password)
+                event[name][part] = redact_text(text, has_challenge_password, is_tail=part == "tail")
     if left["problems"]:
         event["observer"] = left["problems"]
     return event

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 
-from certwitness.child import Child, NotStartedError, end_like, open_if_closed, restore_signals
+from certwitness.child import Child, NotStartedError, end_like, execute, open_if_closed, restore_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def _run_unwitnessed(
 
 def _exec(command: list[str], environ: dict[bytes, bytes]) -> NoReturn:
     try:
-        os.execvpe(command[0], command, environ)
+        execute(command, environ)
     except OSError as error:
         error.filename = command[0]
         _again_in_30_seconds(error, environ)

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import resource
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from certwitness.submit import HELPER_DIRECTORIES
 from tests.unit.harness import CHECKOUT, SHELLS, Tree, environment, program, python_program, result, run
 
 EXPECTED = (3, b"Error 7 connecting to https://ca: Couldn't connect to server.\n", b"word\n")
@@ -72,6 +75,15 @@ class TestLog:
         tree.log.symlink_to(target)
         self.gives_the_same(tree, child, operation)
         assert target.read_bytes() == b""
+
+    def test_directory_is_a_link(self, tree: Tree, child: Path, operation: str) -> None:
+        """A symbolic link in the place of the directory is not followed either."""
+        target = tree.root / "target"
+        target.mkdir(0o700)
+        tree.log.parent.rmdir()
+        tree.log.parent.symlink_to(target)
+        self.gives_the_same(tree, child, operation)
+        assert list(target.iterdir()) == []
 
     def test_log_is_a_fifo(self, tree: Tree, child: Path, operation: str) -> None:
         """A FIFO that nobody reads does not hold the renewal up."""
@@ -232,6 +244,120 @@ def test_real_helper_missing(
         assert process.stderr.startswith(b"certwitness: cannot run ")
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    "command", [["echo", "-e", "x"], ["kill", "--version"], ["child", "x"], ["nothing-of-that-name"]]
+)
+def test_unwitnessed_run_of_a_command_that_path_knows(tmp_path: Path, shell: str, command: list[str]) -> None:
+    """A bare name is looked up as execvp(3) does it: it is never a builtin of the shell, though it may be named so."""
+    tree = Tree(tmp_path, shell=shell)
+    program(tmp_path / "child", 'echo "ran $*"')
+    program(tmp_path / "echo", 'echo "the file $*"; exit 4')
+    env = {**environment("SUBMIT"), "PATH": f"{tmp_path}:/usr/bin:/bin"}
+    witnessed = run(tree.wrapped(command), env)
+    (tree.root / ".venv").unlink()
+    unwitnessed = run(tree.wrapped(command), env)
+    assert (unwitnessed.returncode, unwitnessed.stdout) == (witnessed.returncode, witnessed.stdout)
+    assert witnessed.returncode in (0, 4, 5)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("damage", ["package", "interpreter", "module"])
+@pytest.mark.parametrize("ignored", [(), (signal.SIGPIPE, signal.SIGXFSZ)])
+def test_unwitnessed_run_finds_what_it_would_find(
+    tmp_path: Path, shell: str, damage: str, ignored: tuple[signal.Signals, ...]
+) -> None:
+    """Signals and environment are certmonger's, but for what bash exports at every exec (SHLVL, _)."""
+    tree = Tree(tmp_path, shell=shell)
+    child = program(  # in the shell, as Python ignores SIGPIPE and SIGXFSZ itself
+        tmp_path / "child",
+        "tr '\\0' '\\n' </proc/$$/environ | grep -v -e ^SHLVL= -e ^_= | sort; grep SigIgn /proc/$$/status",
+    )
+    if damage == "package":
+        shutil.rmtree(tree.package)
+    elif damage == "interpreter":
+        (tree.root / ".venv").unlink()
+    else:
+        (tree.package / "submit.py").write_text("def (")
+    outer = python_program(
+        tmp_path / "outer",
+        f"import os, signal, sys\nfor n in (13, 25): signal.signal(n, int(n in {[int(n) for n in ignored]}))\n"
+        "os.execve(sys.argv[1], sys.argv[1:], dict(os.environ))",
+    )
+    env = environment("SUBMIT", CERTMONGER_CSR="line\nline\n")
+    bare = run([outer, child], env).stdout
+    assert b"\nSigIgn" in bare
+    assert run([outer, *tree.wrapped([child])], env).stdout == bare
+
+
+@pytest.mark.parametrize("interpreter", ["python", "gone"])
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_script_without_an_interpreter_line(tmp_path: Path, shell: str, interpreter: str) -> None:
+    """certmonger runs it by /bin/sh (execvp does), and so does everything of ours."""
+    tree = Tree(tmp_path, shell=shell)
+    child = tmp_path / "child"
+    child.write_text('echo word >&2; echo "Error 7 connecting to https://ca: Couldn\'t connect to server."; exit 3\n')
+    child.chmod(0o755)
+    if interpreter == "gone":
+        (tree.root / ".venv").unlink()
+    else:
+        (tree.package / "child.py").write_text(
+            (tree.package / "child.py")
+            .read_text()
+            .replace("        try:\n", "        raise OSError(1)\n        try:\n", 1)
+        )
+    for command in both(tree, child):
+        assert result(run(command, environment("SUBMIT"))) == EXPECTED
+
+
+def test_the_shell_looks_where_we_look() -> None:
+    """The directories of the real helpers stand in two places, in the same order."""
+    stub = (CHECKOUT / "helpers" / "submit").read_text(encoding="utf-8")
+    assert tuple(re.findall(r'"(/[^"$]*)/\$name"', stub)) == HELPER_DIRECTORIES
+
+
+class TestRescue:
+    """Where the relay cannot even be imported, the bytes are passed on as it would."""
+
+    @pytest.fixture(autouse=True)
+    def no_relay(self, tree: Tree) -> None:
+        (tree.package / "relay.py").write_text("def (")
+
+    def test_a_reader_that_went_away_is_noticed_by_the_child(self, tree: Tree, tmp_path: Path) -> None:
+        """Where nobody reads stdout any more, the child gets SIGPIPE as it would without us."""
+        child = program(tmp_path / "child", "while echo line; do :; done")
+        with subprocess.Popen(tree.wrapped([child]), env=environment(), stdout=subprocess.PIPE) as process:
+            assert process.stdout
+            process.stdout.readline()
+            process.stdout.close()
+            try:
+                assert process.wait(10) == -signal.SIGPIPE
+            finally:
+                process.kill()
+
+    def test_stderr_after_stdout(self, tree: Tree, tmp_path: Path) -> None:
+        """What the child says on stderr when it has closed stdout arrives, and it need not wait for a reader."""
+        child = program(
+            tmp_path / "child", "echo out; exec >&-; sleep 0.2; head -c 200000 /dev/zero >&2; sleep 0.1; exit 3"
+        )
+        assert result(run(tree.wrapped([child]), timeout=10)) == (3, b"out\n", bytes(200000))
+
+    def test_stderr_of_a_grandchild(self, tree: Tree, tmp_path: Path) -> None:
+        """A grandchild that keeps only stderr open is not waited for; one that keeps stdout open is."""
+        child = program(
+            tmp_path / "child", "(sleep 20) >/dev/null & (sleep 0.5; echo late) & echo early; echo word >&2"
+        )
+        with subprocess.Popen(
+            tree.wrapped([child]), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            assert process.wait(10) == 0
+            assert process.stdout
+            assert process.stderr
+            assert process.stdout.read() == b"early\nlate\n"
+            assert os.read(process.stderr.fileno(), 100) == b"word\n"
+            process.stderr.close()
+
+
 def test_never_itself(tree: Tree) -> None:
     """A configuration that names our own helper as the real one does not make it run itself for ever."""
     for command in (drop_in(tree, tree.helpers / NAME), drop_in(tree, tree.helpers / "submit")):
@@ -318,6 +444,9 @@ def injected(tree: Tree) -> Callable[[str, int], None]:
         code = ast.unparse(ast.fix_missing_locations(Raise(line).visit(ast.parse(path.read_text(encoding="utf-8")))))
         assert "injected" in code
         path.write_text(code, encoding="utf-8")
+        # Python takes a cached module of the same second and size for this one.
+        for cached in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
+            cached.unlink()
 
     return inject
 
@@ -339,6 +468,28 @@ def dev_log(tmp_path: Path) -> Iterator[tuple[socket.socket, list[str]]]:
     )
     yield listener, ["unshare", "-m", "--propagation", "private", str(script)]
     listener.close()
+
+
+def fill(filler: socket.socket, path: str) -> None:
+    """Send until the socket at `path` takes nothing any more."""
+    while True:
+        try:
+            filler.sendto(b"x", path)
+        except BlockingIOError:
+            return
+
+
+@pytest.mark.parametrize("operation", ["SUBMIT", "IDENTIFY"])
+def test_a_journal_that_takes_nothing(
+    tree: Tree, child: Path, dev_log: tuple[socket.socket, list[str]], operation: str
+) -> None:
+    """A /dev/log that nobody drains costs the report and no time."""
+    tree.log.mkdir()
+    listener, prefix = dev_log
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as filler:
+        filler.setblocking(False)
+        fill(filler, listener.getsockname())
+    assert result(run([*prefix, *tree.wrapped([child])], environment(operation), timeout=8)) == EXPECTED
 
 
 @pytest.mark.parametrize("operation", ["SUBMIT", "IDENTIFY"])

@@ -101,3 +101,14 @@ def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
             log.append(path, event)
         assert str(raised.value).startswith(str(tmp_path))
     assert not (tmp_path / "target").exists()
+
+
+def test_a_directory_that_is_a_link(tmp_path: Path) -> None:
+    """A link in the place of the log's directory is refused, as one in the place of the log."""
+    (tmp_path / "target").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+    for name in ("link", "dangling"):
+        with pytest.raises(LogError, match=f"{name}: a symbolic link"):
+            log.append(str(tmp_path / name / "events.jsonl"), log.event("x", "info", "0" * 32, "0" * 16))
+    assert list((tmp_path / "target").iterdir()) == []

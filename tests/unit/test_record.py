@@ -264,6 +264,47 @@ def test_a_challenge_password(helper: Helper, code: int, prefix: str) -> None:
     assert plain[100:160] not in helper.tree.log.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_signing_request_cut_by_the_middle_that_is_not_kept(helper: Helper, stream: str) -> None:
+    """A signing request whose beginning is left out is left out as well, though something stands before each line."""
+    env = Request().environment()
+    lines = "".join(f"line: {line}\n" for line in env["CERTMONGER_CSR"].splitlines())
+    body = lines.index("line: -----END")
+    before = "x" * (40 << 10) + "\n"
+    padding = "y" * ((4 << 10) - (len(lines) - body // 2)) + "\n"
+    event = helper(env, 2, **{stream: before + lines + padding})
+    assert "omitted" in event[stream]
+    assert "[CERTIFICATE REQUEST left out]\ny" in event[stream]["tail"]
+    assert env["CERTMONGER_CSR"].splitlines()[-2] not in helper.tree.log.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("secret", ["helper -P s3cret", "helper\t--pin=s3cret", "https://joe:s3cret@ca/x"])
+def test_a_command_of_one_word(helper: Helper, secret: str) -> None:
+    """A word that is a whole command line, or a URL, is shown without its secrets."""
+    directory = (helper.directory / secret).parent
+    directory.mkdir(parents=True, exist_ok=True)
+    program(helper.directory / secret, "exit 6")
+    run(helper.tree.wrapped([f"{helper.directory}/{secret}"]), environment("IDENTIFY"))
+    assert "s3cret" not in helper.tree.log.read_text(encoding="utf-8")
+    assert "***" in helper.tree.ended()["command"][0]
+
+
+def test_others_can_write_the_state(helper: Helper) -> None:
+    """A state directory that others can write is not used, and the event says what to do."""
+    first = helper(Request().environment(), 3, "x\n")
+    helper.tree.state.chmod(0o777)
+    second = helper(Request().environment(), 3, "x\n")
+    assert second["trace_id"] != first["trace_id"]
+    assert f"chmod go-w {helper.tree.state}: the next run opens a new trace" in second["observer"][0]
+
+
+def test_without_a_signing_request(helper: Helper) -> None:
+    """Runs of which neither name nor key is known are not one renewal."""
+    events = [helper(environment("SUBMIT"), 3, "x\n") for _ in range(2)]
+    assert events[0]["trace_id"] != events[1]["trace_id"]
+    assert [event["attempt"] for event in events] == [1, 1]
+
+
 def test_the_log_bears_a_run_every_30_seconds(helper: Helper) -> None:
     """What a loop adds with each run is a small part of what its first run wrote."""
     request = Request(days=-1)

@@ -46,6 +46,25 @@ IN_URL = CERTMONGER_CSR.replace("\n", "%0A").replace("/", "%2F").replace("=", "%
             ["ipa-server-guard", "/usr/libexec/certmonger/ipa-submit", "-P", "host/x@R", "-W", S],
             ["ipa-server-guard", "/usr/libexec/certmonger/ipa-submit", "-P", "host/x@R", "-W", MARK],
         ),
+        (
+            ["--pass", S, f"--pass={S}", "--pw", S, f"--pw={S}"],
+            ["--pass", MARK, f"--pass={MARK}", "--pw", MARK, f"--pw={MARK}"],
+        ),
+        (
+            [f"--password={S}", "--bind-pw", S, "--bindpw", S],
+            [f"--password={MARK}", "--bind-pw", MARK, "--bindpw", MARK],
+        ),
+        (
+            ["-p", S, f"-p{S}", f"-vp{S}", "-p", "/f", "-p/f", "-p"],
+            ["-p", MARK, f"-p{MARK}", f"-vp{MARK}", "-p", "/f", "-p/f", "-p"],
+        ),
+        ([f"helper -P {S} -v"], [f"helper -P {MARK} -v"]),
+        ([f"helper\t-P\t{S}"], [f"helper -P {MARK}"]),
+        (["echo 'a b'\n\"c  d\""],) * 2,
+        (["sh", "-c", f"helper -P '{S} {S}' -v"], ["sh", "-c", f"helper -P {MARK} -v"]),
+        (["sh", "-c", f"helper '--pin={S}' \"-W\" {S}"], ["sh", "-c", f'helper --pin={MARK} "-W" {MARK}']),
+        (["sh", "-c", f"helper --pin='{S} {S}' -v"], ["sh", "-c", f"helper --pin={MARK} -v"]),
+        ([f"http://host/x?pw={S}&passed=1"], [f"http://host/x?pw={MARK}&passed=1"]),
         (["helper", "-vv", "-N", "--ee-url=http://h/ca", "-T", "caServerCert", "", "-", "--"],) * 2,
     ],
 )
@@ -103,6 +122,17 @@ def test_blocks_go(text: str) -> None:
     assert CSR_LINE not in shown
     assert encoded not in shown
     assert "left out]" in shown
+
+
+@pytest.mark.parametrize("cut", [5, 30, 100, 400])
+@pytest.mark.parametrize("prefix", ["", "> ", "ipa[7]: "])
+def test_a_tail_loses_what_began_before_it(cut: int, prefix: str) -> None:
+    """In the end of a stream everything up to an END without a BEGIN goes; complete blocks go, and other text stays."""
+    lines = "".join(f"{prefix}{line}\n" for line in CERTMONGER_CSR.splitlines())
+    tail = f"{lines[len(prefix) + cut :]}between\n{CERTMONGER_CSR}end\n"
+    out = "[CERTIFICATE REQUEST left out]\n"
+    assert redact_text(tail, is_tail=True) == f"{out}between\n{out}end\n"
+    assert redact_text("a: b\nend\n", is_tail=True) == "a: b\nend\n"
 
 
 def test_text_around_blocks_stays() -> None:

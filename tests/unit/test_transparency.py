@@ -84,6 +84,19 @@ def test_the_child_finds_what_it_would_find(
     assert under(tree.wrapped(arguments)) == bare
 
 
+@pytest.mark.parametrize("ignored", [(), (signal.SIGPIPE,), (signal.SIGTERM, signal.SIGXFSZ, signal.SIGQUIT)])
+def test_ignored_signals(tree: Tree, tmp_path: Path, ignored: tuple[signal.Signals, ...]) -> None:
+    """The child ignores what certmonger ignores and nothing else; a shell shows it, as Python ignores some itself."""
+    child = program(tmp_path / "child", "grep SigIgn /proc/$$/status")
+    mask = sum(1 << number - 1 for number in ignored)
+    outer = python_program(
+        tmp_path / "outer",
+        f"import os, signal, sys\nfor n in (2, 3, 13, 15, 25): signal.signal(n, {mask} >> n - 1 & 1)\n"
+        "os.execve(sys.argv[1], sys.argv[1:], dict(os.environ))",
+    )
+    assert run([outer, *tree.wrapped([child])]).stdout.split() == [b"SigIgn:", b"%016x" % mask]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGABRT, signal.SIGPIPE, signal.SIGSEGV])
 def test_death_by_signal_is_death_by_the_same_signal(tree: Tree, tmp_path: Path, number: signal.Signals) -> None:
     """certmonger sees WIFSIGNALED with the child's signal, and what was printed before."""
@@ -93,9 +106,9 @@ def test_death_by_signal_is_death_by_the_same_signal(tree: Tree, tmp_path: Path,
     assert tree.ended()["exit"] == {**tree.ended()["exit"], "code": None, "signal": int(number)}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1])
 def test_a_signal_to_the_wrapper_reaches_the_child(tree: Tree, tmp_path: Path, number: signal.Signals) -> None:
-    """SIGTERM, SIGINT and SIGHUP are passed on, and the child's answer to them is what certmonger gets."""
+    """These signals are passed on, and the child's answer to them is what certmonger gets."""
     name = number.name[3:]
     child = program(
         tmp_path / "child", f"trap 'echo got {name}; exit 5' {name}; echo ready; while :; do sleep 0.05; done"
@@ -209,6 +222,56 @@ def test_stdout_is_waited_for_and_stderr_is_not(tree: Tree, tmp_path: Path) -> N
         assert process.stdout.read() == b"early\n"
         assert os.read(process.stderr.fileno(), 100) == b"word\n"
         process.stderr.close()
+
+
+def test_a_stderr_pipe_of_the_childs_own_size(tree: Tree, tmp_path: Path) -> None:
+    """All that was in the stderr pipe when the child ended arrives, however much it holds."""
+    child = python_program(
+        tmp_path / "child",
+        "import fcntl, os, time\nfcntl.fcntl(2, 1031, 1 << 20)  # F_SETPIPE_SZ\n"
+        f"os.write(2, b'e' * 700000)\nopen({str(tmp_path / 'written')!r}, 'w')",
+    )
+    with subprocess.Popen(
+        tree.wrapped([child]), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        deadline = time.monotonic() + 20
+        while not (tmp_path / "written").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(0.3)  # the child has ended, and what it wrote waits for us
+        assert len(process.stderr.read()) == 700000
+    assert tree.ended()["stderr"]["size"] == 700000
+
+
+def test_a_grandchild_that_never_stops_writing_to_stderr(tree: Tree, tmp_path: Path) -> None:
+    """A grandchild that pours into stderr does not hold the end up."""
+    child = program(tmp_path / "child", "(exec yes >&2) >/dev/null & sleep 0.2; echo $!")
+    process = subprocess.Popen(
+        tree.wrapped([child]), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    with process:
+        assert process.stdout
+        pid = int(process.stdout.readline())
+        try:
+            assert process.wait(10) == 0
+        finally:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:  # of SIGPIPE, as nobody reads it any more
+                pass
+
+
+def test_a_script_without_an_interpreter_line(tree: Tree, tmp_path: Path) -> None:
+    """certmonger 0.79.17 runs it by /bin/sh (execvp does), and so do we, also where it is found by PATH."""
+    child = tmp_path / "child"
+    child.write_text('tr "\\0" " " </proc/$$/cmdline; echo "$0" "$@"; exit 3\n')
+    child.chmod(0o755)
+    process = run(tree.wrapped([child, "a b", "-c"]), environment("SUBMIT"))
+    assert (process.returncode, process.stdout) == (3, f"/bin/sh {child} a b -c {child} a b -c\n".encode())
+    process = run(tree.wrapped(["child"]), {**environment("SUBMIT"), "PATH": f"/usr/bin:{tmp_path}"})
+    assert (process.returncode, process.stdout) == (3, f"/bin/sh {child} {child}\n".encode())
 
 
 def test_the_wrapper_keeps_stdout_open_until_it_ends(tree: Tree, tmp_path: Path) -> None:

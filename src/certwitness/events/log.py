@@ -68,7 +68,8 @@ def append(path: str, event: dict[str, Any]) -> None:
     """Append `event` to the event log at `path`, which is made (0600, its directory 0700) if it is missing.
 
     Raises LogError, one line that names the file: a directory that others can write, anything else than a regular
-    file (a link is not followed), no permission, no space. A line cut off by a full disk is closed by the next event.
+    file (no link is followed, nor one in the place of the directory), no permission, no space. A line cut off by a full
+    disk is closed by the next event.
     """
     line = encode(event)
     try:
@@ -101,7 +102,7 @@ def _open(path: str) -> int:
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
     directory = os.path.dirname(path)
     try:
-        _check(directory, os.stat(directory))
+        _check(directory, os.lstat(directory))
     except FileNotFoundError:
         try:
             os.mkdir(directory, 0o700)
@@ -112,6 +113,8 @@ def _open(path: str) -> int:
 
 def _check(path: str, status: os.stat_result) -> None:
     kind = status.st_mode & 0o170000
+    if kind == 0o120000:
+        raise LogError(f"{path}: a symbolic link: it is not followed; let [events] file name the real directory")
     if kind not in (0o100000, 0o040000):
         raise LogError(f"{path}: not a regular file")
     if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
