@@ -12,7 +12,7 @@ import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from certwitness import enrollment, journal, operations, outputs, protocol, schedule
+from certwitness import catalogue, enrollment, journal, operations, outputs, protocol, schedule
 from certwitness.events import log, traces
 from certwitness.redaction import redact_text
 from certwitness.run import NOTHING, Run, ended
@@ -121,11 +121,24 @@ def _ended(
         renewal=outcome.renewal,
         next=_next(outcome, previous, result, findings),
     )
+    if outcome.renewal == "issued":
+        event["must_follow"] = _stores(request)
     if killed:
         event["killed"] = True
     if findings:
         event["findings"] = findings
     return event, outcome.renewal, digests
+
+
+def _stores(request: dict[str, Any]) -> list[str]:
+    """The stores that must hold the certificate now, in the order in which it gets there."""
+    role = catalogue.role_of_request(
+        nickname=request.get("nickname") or "",
+        subject=request.get("csr_subject") or "",
+        principals=request.get("principals") or (),
+        profile=request.get("profile") or "",
+    )
+    return list(role.stores)
 
 
 def _without_challenge(result: dict[str, Any], findings: list[dict[str, Any]]) -> None:

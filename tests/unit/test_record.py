@@ -109,6 +109,7 @@ def test_an_issued_certificate(helper: Helper) -> None:
     assert event["result"]["certificate"]["serial"] == str(certificate.serial_number)
     assert event["result"]["key"] == "same"
     assert (event["renewal"], event["promise_kept"], event["level"]) == ("issued", True, "info")
+    assert event["must_follow"] == ["repository", "ca_renewal", "saved", "CS.cfg", "users"]
     assert event["duration_s"] > 0
     started = helper.tree.events()[0]
     assert started["event"] == "run.started"
