@@ -24,6 +24,10 @@ from certwitness.errors import CertificateError
 
 T = TypeVar("T")
 
+# cryptography warns about what NSS and certmonger accept (serial numbers that are not positive, NULL parameters, old
+# ciphers). For good and for all threads: `warnings.catch_warnings` changes the filters of every thread.
+warnings.filterwarnings("ignore", module=r"certwitness\.")
+
 _FRIENDLY_NAME = "1.2.840.113549.1.9.20"
 _CHALLENGE_PASSWORD = "1.2.840.113549.1.9.7"  # noqa: S105 (the attribute's OID)
 _EXTENSION_REQUEST = "1.2.840.113549.1.9.14"
@@ -53,7 +57,7 @@ class Certificate:
 
     @cached_property
     def _x509(self) -> x509.Certificate:
-        return _quietly(lambda: x509.load_der_x509_certificate(self.der))
+        return x509.load_der_x509_certificate(self.der)
 
     @cached_property
     def _fields(self) -> list[tuple[int, bytes, bytes]]:
@@ -164,7 +168,7 @@ class SigningRequest:
 
     @classmethod
     def _from_der(cls, der: bytes) -> SigningRequest:
-        request = _quietly(lambda: x509.load_der_x509_csr(der))
+        request = x509.load_der_x509_csr(der)
         _version, subject, spki, *optional = children(sequence(der)[0][1])
         attributes: dict[str, list[tuple[int, bytes, bytes]]] = {}
         for _tag, contents, _der in [attribute for part in optional for attribute in children(part[1])]:
@@ -192,13 +196,6 @@ def _refuse(what: str, read: Callable[[], T]) -> T:
         raise CertificateError(f"{what}: {reason}" if reason else what) from error
 
 
-def _quietly(read: Callable[[], T]) -> T:
-    """`read()` without the warnings of cryptography (serials that are not positive, NULL parameters, …)."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return read()
-
-
 def _pem_body(pem: bytes, label: bytes) -> bytes:
     found = re.search(rb"-----BEGIN " + label + rb"-----([^-]*)-----END " + label + rb"-----", pem)
     text = label.decode().replace("(?:NEW )?", "")
@@ -224,14 +221,14 @@ def _text(moment: datetime) -> str:
 
 def _name(read: Callable[[], x509.Name], der: bytes) -> str:
     try:
-        return _quietly(lambda: read().rfc4514_string())
+        return read().rfc4514_string()
     except Exception:  # a name that cryptography cannot decode is still a name
         return f"#{der.hex()}"
 
 
 def _key(request: x509.CertificateSigningRequest, spki: bytes) -> tuple[str, int | None]:
     try:
-        key = _quietly(request.public_key)
+        key = request.public_key()
     except Exception:  # an algorithm that cryptography does not know
         return oid_text(value_of(next(children(spki))[1])), None
     name = type(key).__name__.replace("PublicKey", "").lstrip("_")

@@ -10,7 +10,6 @@ import base64
 import binascii
 import json
 import re
-import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -134,10 +133,8 @@ def _binary(data: bytes) -> _Collection | None:
 
 def _pkcs7(der: bytes) -> _Collection:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            bundle = pkcs7.load_der_pkcs7_certificates(der)
-            ders = [certificate.public_bytes(Encoding.DER) for certificate in bundle[:MOST_CERTIFICATES]]
+        bundle = pkcs7.load_der_pkcs7_certificates(der)
+        ders = [certificate.public_bytes(Encoding.DER) for certificate in bundle[:MOST_CERTIFICATES]]
         return _Collection([Certificate.from_der(der) for der in ders], "PKCS7")
     except Exception as error:  # ValueError, UnsupportedAlgorithm and, in old versions, errors of OpenSSL
         return _Collection(format="PKCS7", problem=f"PKCS#7 that cannot be read: {' '.join(str(error).split())[:200]}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import warnings
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
@@ -103,9 +102,7 @@ def _public_part(data: bytes, pin: Pin | None) -> tuple[str | None, str]:
     if encrypted and pin is None:
         return None, "the key is encrypted, and no PIN is given"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of cryptography: old ciphers, small keys
-            key = load_pem_private_key(block[0], pin.reveal() if pin and encrypted else None)
+        key = load_pem_private_key(block[0], pin.reveal() if pin and encrypted else None)
     except Exception as error:  # ValueError, TypeError, UnsupportedAlgorithm and what OpenSSL adds to them
         if encrypted and isinstance(error, (ValueError, TypeError)):
             return None, "wrong PIN"
