@@ -89,12 +89,8 @@ def test_no_warning_leaks(leaf: x509.Certificate) -> None:
         "import sys; from certwitness.certificates import Certificate;"
         "print(Certificate.from_der(sys.stdin.buffer.read()).as_event()['serial'])"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "default", "-c", program],
-        input=with_serial(leaf, b"\xff"),
-        capture_output=True,
-        check=False,
-    )
+    command = [sys.executable, "-W", "default", "-c", program]
+    done = subprocess.run(command, input=with_serial(leaf, b"\xff"), capture_output=True, check=False)
     assert (done.stdout, done.stderr) == (b"-1\n", b"")
 
 
