@@ -21,13 +21,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from certwitness.stores.external_bind import bind
+from certwitness.stores.pin import Pin
 from tests.lab import entries
 from tests.lab.ca import key_of, subject
 from tests.lab.certmonger import Certmonger
 from tests.lab.faults import CATALOGUE
 from tests.lab.freeipa.server import CA_NICKNAME
-from tests.lab.ldaps_bind import bind
 from tests.lab.services import ServiceError
+from tests.lab.settings import AUTHORITY_ID
 from tests.lab.world import CA_NAME, RA, SUBSYSTEM, World, request_id
 
 pytestmark = pytest.mark.lab
@@ -137,7 +139,7 @@ def test_the_ca_certificate_is_renewed_with_a_cookie_of_its_own(world: World) ->
     assert after.issuer == after.subject
     assert world.ca_renewal_certificate(CA_NICKNAME) == after
     assert world.directory_server is not None
-    authority = world.directory_server.ldapi.read(f"cn={entries.AUTHORITY_ID},{entries.AUTHORITIES}")
+    authority = world.directory_server.ldapi.read(f"cn={AUTHORITY_ID},{entries.AUTHORITIES}")
     assert authority is not None
     assert authority["authorityserial"] == [str(after.serial_number).encode()]
     assert world.settings.ca_csr.read_text().startswith("-----BEGIN")
@@ -395,9 +397,10 @@ def test_the_directory_refuses_a_certificate_that_pkidbuser_lacks(world: World) 
     """Error 49 from the real 389-ds, for the reason that its access log gives, and pki-tomcatd does not start."""
     server = world.directory_server
     assert server is not None
-    assert bind(world.nss, SUBSYSTEM, server.ldaps_port).code == 0
+    where = (str(world.nss.directory), SUBSYSTEM, Pin.from_text(world.nss.pin), "localhost", server.ldaps_port)
+    assert bind(*where).code == 0
     entries.put(server.ldapi, SUBSYSTEM, world.ca.issue(subject("CA Subsystem"), key_of(SUBSYSTEM).public_key()))
-    assert bind(world.nss, SUBSYSTEM, server.ldaps_port).code == 49
+    assert bind(*where).code == 49
     assert "(Could not matching certificate in User's LDAP entry)" in server.access_log
     world.pki.stop()
     with pytest.raises(ServiceError, match=r"CA did not start in 90\.0s"):
@@ -417,11 +420,17 @@ def test_the_configuration_for_certwitness(shared_world: World) -> None:
     """The generated configuration names files of the world, and nobody else can write it."""
     path = shared_world.certwitness_config
     assert path.stat().st_mode & 0o777 == 0o600
-    content = configparser.ConfigParser()
+    content = configparser.ConfigParser(interpolation=None)
     content.read(path)
     assert Path(content["events"]["file"]).parent.stat().st_mode & 0o777 == 0o700
     assert Path(content["state"]["directory"]).stat().st_mode & 0o777 == 0o700
     assert os.access(content["helpers"][HELPER], os.X_OK)
+    assert content["certmonger"]["bus"] == shared_world.certmonger.bus_address
+    stores = ("ca_certificate", "pki_nssdb", "pki_password_file", "ra_certificate", "ra_key", "cs_cfg", "certmap")
+    assert [name for name in stores if not Path(content["ipa"][name]).exists()] == []
+    assert shared_world.directory_server is not None
+    assert content["directory"]["uri"] == shared_world.directory_server.ldapi.uri
+    assert content["services"]["ldaps"] == content["directory"]["ldaps_uri"].removeprefix("ldaps://")
 
 
 def test_certmonger_starts_helpers_with_descriptor_0_closed(tmp_path: Path) -> None:

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""``python -m tests.lab up``: a shell in a running world. ``python -m tests.lab faults``: what can go wrong in it."""
+"""``python -m tests.lab up``: a shell in a running world. ``python -m tests.lab faults``: what can go wrong in it.
+
+``python -m tests.lab break NAME...``: a shell in a full world, a CA server with KRA, that is broken in these ways.
+``python -m tests.lab breaks``: the ways.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,12 @@ import sys
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.lab.faults import CATALOGUE
+
+if TYPE_CHECKING:
+    from tests.lab.world import World
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -30,6 +38,19 @@ A world is up in {seconds:.1f} s:
 The world ends with this shell.
 """
 
+FULL_GUIDE = """\
+A CA server with KRA is up in {seconds:.1f} s, and broken:
+{broken}
+  directory        {world}
+  requests         thirteen: getcert list
+  certwitness      {config}
+  stores           pki/alias, pki/ca/CS.cfg, pki/kra/CS.cfg, ipa/, krb5kdc/, dirsrv/config (NSS and certmap.conf)
+  389-ds           {ldap}
+  services         localhost: httpd {settings.https_port}, pki {settings.pki_port}, LDAPS {settings.ldaps_port}
+  tools            stand-ins: systemctl, ipa, ipa-certupdate, ipa-server-upgrade, kinit; the others are the real ones
+The world ends with this shell.
+"""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status."""
@@ -41,7 +62,13 @@ def main(arguments: list[str] | None = None) -> int:
     up.add_argument("--fault", action="append", default=[], metavar="NAME[=VALUE]", help="on from the start")
     up.add_argument("--run", metavar="COMMAND", help="run this shell command in the world instead of a shell")
     commands.add_parser("faults", help="list what can be made to go wrong")
+    broken = commands.add_parser("break", help="start a full world with inconsistencies in it, and a shell in it")
+    broken.add_argument("names", nargs="+", metavar="NAME")
+    broken.add_argument("--run", metavar="COMMAND", help="run this shell command in the world instead of a shell")
+    commands.add_parser("breaks", help="list the inconsistencies that can be made")
     options = parser.parse_args(arguments)
+    if options.command in ("break", "breaks"):
+        return _break(parser, options)
     if options.command == "faults":
         width = max(map(len, CATALOGUE))
         print("\n".join(f"{name:{width}}  {description}" for name, description in CATALOGUE.items()))
@@ -74,17 +101,49 @@ def _up(options: argparse.Namespace) -> int:
             config=world.certwitness_config,
             helper=REPOSITORY / "helpers" / "dogtag-ipa-ca-renew-agent-submit",
         )
-        shell = os.environ.get("SHELL", "/bin/sh")
-        command = [shell, "-c", options.run] if options.run else [shell]
-        if not options.run:
-            print(guide, flush=True)
-        path = os.pathsep.join([str(world.directory / "bin"), os.environ.get("PATH", os.defpath)])
-        return subprocess.run(
-            command,
-            cwd=world.directory,
-            env={**os.environ, "PATH": path, "PYTHONPATH": str(REPOSITORY)},
-            check=False,
-        ).returncode
+        return _run(world, options.run, guide)
+
+
+def _break(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    from tests.lab.breaks import BREAKS
+    from tests.lab.world import World
+
+    if options.command == "breaks":
+        width = max(map(len, BREAKS))
+        for each in sorted(BREAKS.values(), key=lambda one: one.row):
+            print(f"{each.name:{width}}  {each.row or '-':>2}  {each.description}")
+        return 0
+    unknown = [name for name in options.names if name not in BREAKS]
+    if unknown:
+        parser.error(f"no break {unknown[0]!r}; python -m tests.lab breaks lists them")
+    started = time.monotonic()
+    with World(full=True) as world:
+        for name in options.names:
+            BREAKS[name].apply(world)
+        assert world.directory_server is not None
+        guide = FULL_GUIDE.format(
+            seconds=time.monotonic() - started,
+            broken="\n".join(f"  {BREAKS[name].description}" for name in options.names),
+            world=world.directory,
+            config=world.certwitness_config,
+            ldap=f"ldapsearch -Q -Y EXTERNAL -H {world.directory_server.ldapi.uri} -b o=ipaca",
+            settings=world.settings,
+        )
+        return _run(world, options.run, guide)
+
+
+def _run(world: World, command: str | None, guide: str) -> int:
+    """The command, or a shell after the guide, in the world. Returns the exit status."""
+    shell = os.environ.get("SHELL", "/bin/sh")
+    if not command:
+        print(guide, flush=True)
+    path = os.pathsep.join([str(world.directory / "bin"), os.environ.get("PATH", os.defpath)])
+    return subprocess.run(
+        [shell, "-c", command] if command else [shell],
+        cwd=world.directory,
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(REPOSITORY)},
+        check=False,
+    ).returncode
 
 
 if __name__ == "__main__":

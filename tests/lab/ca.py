@@ -11,9 +11,9 @@ from __future__ import annotations
 import ipaddress
 import socket
 import threading
+from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
-from functools import cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -34,10 +34,19 @@ def new_key() -> RSAPrivateKey:
     return generate_private_key(65537, 2048)
 
 
-@cache
-def key_of(role: str) -> RSAPrivateKey:  # noqa: ARG001  (the cache looks at it)
-    """The key of a role ("ipaCert", "Server-Cert", ...): made once a process, as worlds need no secrets."""
-    return new_key()
+_keys: dict[str, RSAPrivateKey] = {}
+_key_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+
+def key_of(role: str) -> RSAPrivateKey:
+    """The key of a role ("ipaCert", "Server-Cert", ...): made once a process, as worlds need no secrets.
+
+    Several threads may ask at once: OpenSSL makes keys without the interpreter's lock.
+    """
+    with _key_locks[role]:
+        if role not in _keys:
+            _keys[role] = new_key()
+        return _keys[role]
 
 
 def key_pem(key: RSAPrivateKey) -> bytes:
@@ -100,15 +109,20 @@ class TestCA:
         serial: int | None = None,
         server: bool = False,
         dns: Iterable[str] = (),
+        authority: bool = False,
     ) -> x509.Certificate:
         """Issue a certificate that ends `lifetime` after now (negative: it has ended), valid from `not_before`
         (default: an hour ago, or a day before its end). `server` puts localhost, this machine's name and 127.0.0.1
-        into the SAN: libldap compares a URL's localhost with the machine's name."""
+        into the SAN: libldap compares a URL's localhost with the machine's name. `authority`: a CA below this one."""
         serial = self._take_serial() if serial is None else serial
         builder = self._builder(name, public_key, serial, lifetime, not_before)
-        usage = _usage(digital_signature=True, key_encipherment=True)
-        both = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-        builder = builder.add_extension(usage, critical=True).add_extension(both, critical=False)
+        if authority:
+            usage = _usage(key_cert_sign=True, crl_sign=True, digital_signature=True, content_commitment=True)
+            extension: x509.ExtensionType = x509.BasicConstraints(ca=True, path_length=None)
+        else:
+            usage = _usage(digital_signature=True, key_encipherment=True)
+            extension = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+        builder = builder.add_extension(usage, critical=True).add_extension(extension, critical=authority)
         alternatives: list[x509.GeneralName] = [x509.DNSName(host) for host in dns]
         if server:
             names = sorted({"localhost", socket.gethostname(), socket.getfqdn()})
@@ -118,11 +132,16 @@ class TestCA:
             builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         return self._sign(builder)
 
-    def issue_for(self, request: x509.CertificateSigningRequest, lifetime: timedelta = TWO_YEARS) -> x509.Certificate:
-        """Issue what a signing request asks for: its subject, key and DNS names; a CA if it is the CA's own request."""
+    def issue_for(
+        self, request: x509.CertificateSigningRequest, lifetime: timedelta = TWO_YEARS, *, authority: bool = False
+    ) -> x509.Certificate:
+        """Issue what a signing request asks for: its subject, key and DNS names; a CA if it is the CA's own request,
+        or if the profile is one for an `authority`."""
         if request.subject == self.name:
             return self.self_sign()
-        return self.issue(request.subject, _public_key(request), dns=_dns_names(request), lifetime=lifetime)
+        return self.issue(
+            request.subject, _public_key(request), dns=_dns_names(request), lifetime=lifetime, authority=authority
+        )
 
     # --- inside
 

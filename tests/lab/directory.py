@@ -11,18 +11,23 @@ import shutil
 import socket
 import subprocess
 import time
+from datetime import timedelta
 from pathlib import Path
 
-from tests.lab.ca import TestCA, key_of, subject
+from tests.lab.ca import TWO_YEARS, TestCA, key_of, subject
 from tests.lab.ldapi import Ldapi
 from tests.lab.nss import NssDatabase
 from tests.lab.place import Place
+from tests.lab.settings import HOST, REALM
 
 TEMPLATE = Path("/usr/share/dirsrv/data/template-dse.ldif")
 COLLATIONS = Path("/etc/dirsrv/config/slapd-collations.conf")
 SCHEMAS = Path("/usr/share/dirsrv/schema")
 BACKENDS = {"userRoot": "dc=ipadomain,dc=com", "ipaca": "o=ipaca"}
 PATIENCE_S = 30.0
+NICKNAME = "Server-Cert"  # its own certificate
+CA_NICKNAME = f"{REALM} IPA CA"
+READ_AT_START = ("cert9.db", "key4.db", "certmap.conf", "pin.txt")
 
 CONFIGURATION = """\
 nsslapd-listenhost: 127.0.0.1
@@ -74,6 +79,13 @@ attributeTypes: ( authoritydn-oid NAME 'authorityDN' SYNTAX 1.3.6.1.4.1.1466.115
 attributeTypes: ( authorityserial-oid NAME 'authoritySerial' SYNTAX 1.3.6.1.4.1.1466.115.121.1.27 )
 attributeTypes: ( authoritykeynickname-oid NAME 'authorityKeyNickname' SYNTAX 1.3.6.1.4.1.1466.115.121.1.44 )
 attributeTypes: ( authorityenabled-oid NAME 'authorityEnabled' SYNTAX 1.3.6.1.4.1.1466.115.121.1.7 )
+attributeTypes: ( authorityparentid-oid NAME 'authorityParentID' SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )
+attributeTypes: ( authorityparentdn-oid NAME 'authorityParentDN' SYNTAX 1.3.6.1.4.1.1466.115.121.1.12 )
+attributeTypes: ( ipacertsubject-oid NAME 'ipaCertSubject' SYNTAX 1.3.6.1.4.1.1466.115.121.1.12 )
+attributeTypes: ( ipacertissuerserial-oid NAME 'ipaCertIssuerSerial' SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )
+attributeTypes: ( ipapublickey-oid NAME 'ipaPublicKey' SYNTAX 1.3.6.1.4.1.1466.115.121.1.40 )
+attributeTypes: ( ipakeytrust-oid NAME 'ipaKeyTrust' SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )
+attributeTypes: ( ipakeyextusage-oid NAME 'ipaKeyExtUsage' SYNTAX 1.3.6.1.4.1.1466.115.121.1.38 )
 attributeTypes: ( subjectname-oid NAME 'subjectName' SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )
 attributeTypes: ( certstatus-oid NAME 'certStatus' SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )
 objectClasses: ( cmsuser-oid NAME 'cmsuser' SUP top STRUCTURAL MUST usertype MAY userstate )
@@ -81,16 +93,22 @@ objectClasses: ( ipaconfigobject-oid NAME 'ipaConfigObject' AUXILIARY MAY ipaCon
 objectClasses: ( ipaguiconfig-oid NAME 'ipaGuiConfig' AUXILIARY MAY ipaCertificateSubjectBase )
 objectClasses: ( ipaca-oid NAME 'ipaCa' SUP top STRUCTURAL MUST ( cn $ ipaCaId $ ipaCaSubjectDN $ ipaCaIssuerDN ) )
 objectClasses: ( authority-oid NAME 'authority' SUP top STRUCTURAL MUST ( cn $ authorityID $ authorityDN ) \
-MAY ( authoritySerial $ authorityKeyNickname $ authorityEnabled $ description ) )
+MAY ( authoritySerial $ authorityKeyNickname $ authorityEnabled $ authorityParentID $ authorityParentDN \
+$ description ) )
+objectClasses: ( ipacertificate-oid NAME 'ipaCertificate' SUP top STRUCTURAL \
+MUST ( cn $ ipaCertIssuerSerial $ ipaCertSubject $ ipaPublicKey ) MAY ipaConfigString )
+objectClasses: ( ipakeypolicy-oid NAME 'ipaKeyPolicy' SUP top AUXILIARY MAY ( ipaKeyTrust $ ipaKeyExtUsage ) )
 objectClasses: ( certificaterecord-oid NAME 'certificateRecord' SUP top STRUCTURAL MUST cn \
 MAY ( subjectName $ certStatus $ userCertificate ) )
 """
 
 
 class Directory389:
-    """A running ns-slapd with empty suffixes. Attributes: `ldapi`, `socket`, `ldaps_port`, `logs` (its directory)."""
+    """A running ns-slapd with empty suffixes. Attributes: `ldapi`, `socket`, `ldaps_port`, `logs` (its directory),
+    `nss` (its NSS database, where its own certificate ends after `lifetime`), `loaded` (what it read from its
+    configuration at its last start), `starts` (how often it was started)."""
 
-    def __init__(self, place: Place, ca: TestCA) -> None:
+    def __init__(self, place: Place, ca: TestCA, lifetime: timedelta = TWO_YEARS) -> None:
         self.place = place
         self.directory = place.directory / "dirsrv"
         self.configuration = self.directory / "config"
@@ -98,9 +116,11 @@ class Directory389:
         self.socket = place.directory / "run" / "slapd.socket"
         self.ldapi = Ldapi(self.socket)
         self.ldaps_port = _free_port()
+        self.starts = 0
+        self.loaded: dict[str, bytes] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._configure()
-        self._make_certificates(ca)
+        self._make_certificates(ca, lifetime)
 
     @property
     def ldaps_uri(self) -> str:
@@ -109,6 +129,8 @@ class Directory389:
 
     def launch(self) -> None:
         """Start without waiting."""
+        self.starts += 1
+        self.loaded = self.on_disk()
         with self.place.log("dirsrv") as log:
             pid_file = self.place.directory / "run" / "slapd.pid"
             command: list[str | Path] = ["ns-slapd", "-D", self.configuration, "-i", pid_file, "-d", "0"]
@@ -135,6 +157,16 @@ class Directory389:
         if self._process is not None:
             self._process.terminate()
             self._process.wait()
+
+    def kill(self) -> None:
+        """The quick end, in 5 ms; the next start recovers the database."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def on_disk(self) -> dict[str, bytes]:
+        """What it reads at a start only: its NSS database and certmap.conf, by name."""
+        return {name: (self.configuration / name).read_bytes() for name in READ_AT_START}
 
     @property
     def pid(self) -> int:
@@ -188,14 +220,15 @@ class Directory389:
         backends = "".join(BACKEND.format(name=name, suffix=suffix) for name, suffix in BACKENDS.items())
         (self.configuration / "dse.ldif").write_text(f"{head}\n{tail.rstrip()}\n{backends}")
 
-    def _make_certificates(self, ca: TestCA) -> None:
+    def _make_certificates(self, ca: TestCA, lifetime: timedelta) -> None:
         pin = self.configuration / "pwdfile.txt"
         pin.write_text("Directory.123")
         (self.configuration / "pin.txt").write_text("Internal (Software) Token:Directory.123")
-        database = NssDatabase(self.configuration, pin)
-        key = key_of("Server-Cert")
-        database.import_pair("Server-Cert", key, ca.issue(subject("localhost"), key.public_key(), server=True))
-        database.add("IPADOMAIN.COM IPA CA", ca.certificate, "CT,C,C")
+        self.nss = NssDatabase(self.configuration, pin)
+        key = key_of(NICKNAME)
+        certificate = ca.issue(subject(HOST), key.public_key(), lifetime=lifetime, server=True, dns=[HOST])
+        self.nss.import_pair(NICKNAME, key, certificate)
+        self.nss.add(CA_NICKNAME, ca.certificate, "CT,C,C")
 
 
 def _free_port() -> int:

@@ -23,6 +23,7 @@ from tests.lab.ca import TWO_YEARS, TestCA, certificate_pem, key_of, key_pem, su
 from tests.lab.dogtag_http import Handler
 from tests.lab.dogtag_requests import EnrollmentRequest, RequestQueue
 from tests.lab.faults import Faults
+from tests.lab.tls import bound
 
 HOST = "localhost"
 POLL_S = 0.1
@@ -32,7 +33,8 @@ class Dogtag:
     """The CA's two ports. `start` and `stop` are pki-tomcatd's; the fault dogtag-down closes them meanwhile.
 
     `accepts` says whether an agent's certificate (DER; None: none was sent) is accepted; `on_issue` is told of every
-    new certificate. `queue` holds the requests it got, `journal` every HTTP request as (method, path, parameters).
+    new certificate. `queue` holds the requests it got, `journal` every HTTP request as (method, path, parameters);
+    `certificate` is what the agents' port shows.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class Dogtag:
         self.running = False
         self.over = threading.Event()
         self._directory = directory
-        self._placeholders = [_bound(0), _bound(0)]
+        self._placeholders = [bound(0), bound(0)]
         self.ee_port, self.agent_port = (held.getsockname()[1] for held in self._placeholders)
         self._servers: list[_Server] = []
         self._lock = threading.RLock()
@@ -75,6 +77,12 @@ class Dogtag:
     def requests(self) -> list[EnrollmentRequest]:
         """The enrollment requests so far, oldest first."""
         return list(self.queue.requests.values())
+
+    def load(self, certificate: x509.Certificate) -> None:
+        """Show this TLS certificate from now on, with the key of `Server-Cert cert-pki-ca`."""
+        self.certificate = certificate
+        pem = key_pem(key_of("Server-Cert cert-pki-ca")) + certificate_pem(certificate).encode()
+        (self._directory / "server.pem").write_bytes(pem)
 
     def start(self) -> None:
         """Listen on both ports (unless the fault dogtag-down is on)."""
@@ -122,9 +130,9 @@ class Dogtag:
     def _write_server_certificates(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
         key = key_of("Server-Cert cert-pki-ca")
-        for name, ca in (("server.pem", self.ca), ("other.pem", _foreign_ca())):
-            certificate = ca.issue(subject("localhost"), key.public_key(), server=True)
-            (self._directory / name).write_bytes(key_pem(key) + certificate_pem(certificate).encode())
+        self.load(self.ca.issue(subject("localhost"), key.public_key(), server=True))
+        other = _foreign_ca().issue(subject("localhost"), key.public_key(), server=True)
+        (self._directory / "other.pem").write_bytes(key_pem(key) + certificate_pem(other).encode())
 
 
 class _Server(ThreadingHTTPServer):
@@ -172,14 +180,6 @@ class _Server(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
-
-
-def _bound(port: int) -> socket.socket:
-    held = socket.socket()
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    held.bind(("127.0.0.1", port))
-    return held
 
 
 def _foreign_ca() -> TestCA:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.lab.dogtag import Dogtag
 
 XML = '<?xml version="1.0" encoding="UTF-8" standalone="no"?>'
+STATUS = "<XMLResponse><State>1</State><Type>CA</Type><Status>running</Status><Version>11.4.0</Version></XMLResponse>"
 AGENT_PATHS = ("profileReview", "profileProcess")
 SERVICE_UNAVAILABLE = b"""<!DOCTYPE html><html lang="en"><head><title>HTTP Status 503</title></head>
 <body><h1>HTTP Status 503 - Service Unavailable</h1><hr class="line">Subsystem unavailable</body></html>"""
@@ -108,7 +109,7 @@ class Handler(BaseHTTPRequestHandler):
             if path == "displayCertFromRequest":
                 return f"{XML}<xml><fixed><unexpectedError>{escape(str(refusal))}</unexpectedError></fixed></xml>"
             return response(1, str(refusal))
-        return profile_list() if path == "profileList" else None
+        return {"profileList": profile_list(), "getStatus": XML + STATUS}.get(path)
 
     def _agent_reply(self, path: str, parameters: dict[str, str]) -> str:
         queue = self._dogtag.queue

@@ -83,7 +83,9 @@ class RequestQueue:
         """profileProcess, op=approve: issue."""
         with self._lock:
             if request.certificate is None:
-                request.certificate = self._ca.issue_for(request.csr, self.lifetime)
+                request.certificate = self._ca.issue_for(
+                    request.csr, self.lifetime, authority=request.profile == "caCACert"
+                )
                 self._by_serial[request.certificate.serial_number] = request.csr
                 request.status = "complete"
                 self._on_issue(request.certificate)

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from tests.lab.freeipa.server import CA_NICKNAME, SHARED
 from tests.lab.ldapi import Ldapi, Value
-from tests.lab.settings import HOST, REALM, SUFFIX
+from tests.lab.settings import AUTHORITY_ID, HOST, REALM, SUFFIX
 
 CA_RENEWAL = f"cn=ca_renewal,cn=ipa,cn=etc,{SUFFIX}"
 MASTER = f"cn=CA,cn={HOST},cn=masters,cn=ipa,cn=etc,{SUFFIX}"
@@ -22,7 +23,6 @@ IPA_CA = f"cn=ipa,cn=cas,cn=ca,{SUFFIX}"
 PEOPLE = "ou=people,o=ipaca"
 REPOSITORY = "ou=certificateRepository,ou=ca,o=ipaca"
 AUTHORITIES = "ou=authorities,ou=ca,o=ipaca"
-AUTHORITY_ID = "6d9a9c50-8d4a-4b4f-9e34-3a1b6f0f2f11"
 
 # Dogtag's users that hold a shared certificate.
 USERS = {"subsystemCert cert-pki-ca": ("pkidbuser", f"CA-{HOST}-8443"), "ipaCert": ("ipara",)}
@@ -57,7 +57,7 @@ def der(certificate: x509.Certificate) -> bytes:
 
 
 def fill(ldapi: Ldapi, shared: Mapping[str, x509.Certificate], authority: x509.Certificate) -> None:
-    """Fill both empty suffixes. `shared` holds certificates by nickname in cn=ca_renewal: those there are get their
+    """Fill both empty suffixes. `shared` holds certificates by nickname: those that belong into cn=ca_renewal get their
     entry, the subsystem and RA certificates also their users; `authority` is the CA's own."""
     ldapi.add(*_suffix(shared, authority), *_ipaca(shared, authority))
 
@@ -117,8 +117,9 @@ def _suffix(shared: Mapping[str, x509.Certificate], authority: x509.Certificate)
             "ipaCaIssuerDN": [name],
         },
     )
-    for nickname, certificate in shared.items():
-        yield _shared_entry(nickname, certificate)
+    for nickname in (CA_NICKNAME, *SHARED.values()):
+        if nickname in shared:
+            yield _shared_entry(nickname, shared[nickname])
 
 
 def _shared_entry(nickname: str, certificate: x509.Certificate) -> NewEntry:
@@ -145,12 +146,12 @@ def _ipaca(shared: Mapping[str, x509.Certificate], authority: x509.Certificate) 
     subsystem, agent = shared.get("subsystemCert cert-pki-ca"), shared.get("ipaCert")
     groups: dict[str, list[str]] = {}
     if subsystem:
-        yield _person("pkidbuser", subsystem, seeAlso=[name_of(subsystem.subject)])
-        yield _person(f"CA-{HOST}-8443", subsystem)
+        yield person("pkidbuser", subsystem, seeAlso=[name_of(subsystem.subject)])
+        yield person(f"CA-{HOST}-8443", subsystem)
         groups["Subsystem Group"] = ["pkidbuser", f"CA-{HOST}-8443"]
         groups["Certificate Manager Agents"] = ["pkidbuser"]
     if agent:
-        yield _person("ipara", agent)
+        yield person("ipara", agent)
         for group in ("Certificate Manager Agents", "Registration Manager Agents", "Security Domain Administrators"):
             groups.setdefault(group, []).append("ipara")
     for group, members in groups.items():
@@ -162,7 +163,8 @@ def _ipaca(shared: Mapping[str, x509.Certificate], authority: x509.Certificate) 
         yield record_of(certificate)
 
 
-def _person(uid: str, certificate: x509.Certificate, **more: list[Value]) -> NewEntry:
+def person(uid: str, certificate: x509.Certificate, people: str = PEOPLE, **more: list[Value]) -> NewEntry:
+    """One of Dogtag's users, below `people`."""
     attributes: dict[str, list[Value]] = {
         "objectClass": ["top", "person", "organizationalPerson", "inetOrgPerson", "cmsuser"],
         "sn": [uid],
@@ -173,4 +175,4 @@ def _person(uid: str, certificate: x509.Certificate, **more: list[Value]) -> New
         "description": [description_of(certificate)],
         **more,
     }
-    return person_dn(uid), attributes
+    return f"uid={uid},{people}", attributes

@@ -78,6 +78,10 @@ class NssDatabase:
         """Delete the certificate; its key stays."""
         self._certutil("-D", "-n", nickname)
 
+    def delete_pair(self, nickname: str) -> None:
+        """Delete the certificate and its key."""
+        self._certutil("-F", "-n", nickname)
+
     @property
     def _location(self) -> str:
         return f"sql:{self.directory}"

@@ -74,6 +74,11 @@ class ServiceManager:
         return "ok"
 
 
+def refusal(verb: str, unit: str) -> str:
+    """What FreeIPA logs of a systemctl that failed."""
+    return f"CalledProcessError(Command ['/bin/systemctl', '{verb}', '{unit}'] returned non-zero exit status 1: '')"
+
+
 def ask(path: Path, verb: str, name: str) -> str:
     """Send one request to a manager and return its answer. Raises ServiceError with the text of a refusal."""
     with socket.socket(socket.AF_UNIX) as connection:

@@ -14,6 +14,11 @@ from pathlib import Path
 REALM = "IPADOMAIN.COM"
 HOST = "ipa.ipadomain.com"
 SUFFIX = "dc=ipadomain,dc=com"
+DOMAIN = "ipadomain.com"
+INSTANCE = "IPADOMAIN-COM"  # 389-ds's, made of the realm
+REPLICA = "replica.ipadomain.com"  # another CA server, of which only the directory knows
+AUTHORITY_ID = "6d9a9c50-8d4a-4b4f-9e34-3a1b6f0f2f11"
+LIGHTWEIGHT_ID = "b7a0c1d2-5e6f-4a3b-8c9d-0e1f2a3b4c5d"
 
 # Dogtag's certificates by nickname (and the RA's, by its name in cn=ca_renewal) -> the profile for their renewal.
 PROFILES = {
@@ -26,6 +31,7 @@ PROFILES = {
     "transportCert cert-pki-kra": "caTransportCert",
     "storageCert cert-pki-kra": "caStorageCert",
     "ipaCert": "caSubsystemCert",
+    f"caSigningCert cert-pki-ca {LIGHTWEIGHT_ID}": "caCACert",
 }
 
 
@@ -37,6 +43,8 @@ class Settings:
     ee_url: str = ""
     agent_url: str = ""
     ldaps_port: int = 0
+    https_port: int = 0
+    pki_port: int = 0  # the agents' and administrators', with TLS
     has_ldap: bool = False
     store_delay_s: int = 0  # FreeIPA: 30
     people_delay_s: float = 0.0  # FreeIPA: 30
@@ -90,7 +98,72 @@ class Settings:
     @property
     def cs_cfg(self) -> Path:
         """/etc/pki/pki-tomcat/ca/CS.cfg"""
-        return self.path("pki", "CS.cfg")
+        return self.path("pki", "ca", "CS.cfg")
+
+    @property
+    def kra_cs_cfg(self) -> Path:
+        """/etc/pki/pki-tomcat/kra/CS.cfg"""
+        return self.path("pki", "kra", "CS.cfg")
+
+    @property
+    def password_conf(self) -> Path:
+        """/etc/pki/pki-tomcat/password.conf: the PIN once more, as ``internal=``."""
+        return self.path("pki", "password.conf")
+
+    @property
+    def server_xml(self) -> Path:
+        """/etc/pki/pki-tomcat/server.xml"""
+        return self.path("pki", "server.xml")
+
+    @property
+    def proxy_conf(self) -> Path:
+        """/etc/httpd/conf.d/ipa-pki-proxy.conf"""
+        return self.path("httpd", "ipa-pki-proxy.conf")
+
+    @property
+    def httpd_certificate(self) -> Path:
+        """/var/lib/ipa/certs/httpd.crt"""
+        return self.path("ipa", "certs", "httpd.crt")
+
+    @property
+    def httpd_key(self) -> Path:
+        """/var/lib/ipa/private/httpd.key, encrypted."""
+        return self.path("ipa", "private", "httpd.key")
+
+    @property
+    def httpd_pin_file(self) -> Path:
+        """/var/lib/ipa/passwds/<fqdn>-443-RSA"""
+        return self.path("ipa", "passwds", f"{HOST}-443-RSA")
+
+    @property
+    def kdc_certificate(self) -> Path:
+        """/var/kerberos/krb5kdc/kdc.crt"""
+        return self.path("krb5kdc", "kdc.crt")
+
+    @property
+    def kdc_key(self) -> Path:
+        """/var/kerberos/krb5kdc/kdc.key"""
+        return self.path("krb5kdc", "kdc.key")
+
+    @property
+    def dirsrv_configuration(self) -> Path:
+        """/etc/dirsrv/slapd-SID, which is 389-ds's NSS database too."""
+        return self.path("dirsrv", "config")
+
+    @property
+    def dirsrv_pin_file(self) -> Path:
+        """/etc/dirsrv/slapd-SID/pwdfile.txt"""
+        return self.path("dirsrv", "config", "pwdfile.txt")
+
+    @property
+    def certmap(self) -> Path:
+        """/etc/dirsrv/slapd-SID/certmap.conf"""
+        return self.path("dirsrv", "config", "certmap.conf")
+
+    @property
+    def bus_address(self) -> str:
+        """certmonger's bus."""
+        return f"unix:path={self.path('run', 'bus')}"
 
     @property
     def ca_certificate(self) -> Path:

@@ -1,24 +1,28 @@
 # SPDX-License-Identifier: MIT
-"""The services that hooks start and stop: pki-tomcatd, httpd and dirsrv."""
+"""The services that hooks start and stop: pki-tomcatd, dirsrv and krb5kdc (httpd is webserver.py's)."""
 
 from __future__ import annotations
 
 import time
 
+from certwitness.errors import StoreError
+from certwitness.stores.external_bind import bind
+from certwitness.stores.pin import Pin
 from tests.lab.directory import Directory389
 from tests.lab.dogtag import Dogtag
 from tests.lab.faults import Faults
-from tests.lab.ldaps_bind import bind
 from tests.lab.nss import NssDatabase
-from tests.lab.services import ServiceError
-from tests.lab.settings import Settings
+from tests.lab.services import ServiceError, refusal
+from tests.lab.settings import INSTANCE, Settings
+from tests.lab.tracked import PKI_SERVER
 
 SUBSYSTEM = "subsystemCert cert-pki-ca"
 
 
 class PkiTomcatd:
     """Dogtag's Tomcat. It starts only if 389-ds accepts its subsystem certificate: a real SASL EXTERNAL bind over LDAPS
-    with certificate and key from the NSS database. `ldap` False: there is no directory to bind to."""
+    with certificate and key from the NSS database (without a directory there is nothing to bind to). Where the NSS
+    database has a `Server-Cert cert-pki-ca` it shows that from then on."""
 
     def __init__(self, dogtag: Dogtag, database: NssDatabase, settings: Settings, faults: Faults) -> None:
         self._dogtag = dogtag
@@ -37,20 +41,28 @@ class PkiTomcatd:
             self._fail("CA subsystem did not initialise")
         if self._settings.has_ldap:
             self._bind()
+        certificate = self._database.certificate(PKI_SERVER)
+        if certificate is not None:
+            self._dogtag.load(certificate)
         self._dogtag.start()
 
     def stop(self) -> None:
         """Close the ports."""
         if self._faults.is_on("cannot-stop-pki"):
-            raise ServiceError(_systemctl("stop", "pki-tomcatd@pki-tomcat.service"))
+            raise ServiceError(refusal("stop", "pki-tomcatd@pki-tomcat.service"))
         self._dogtag.stop()
 
     def _bind(self) -> None:
-        result = bind(self._database, SUBSYSTEM, self._settings.ldaps_port)
-        if result.code == 0:
+        directory = str(self._database.directory)
+        try:
+            pin = Pin.from_file(str(self._settings.password_conf))
+            code = bind(directory, SUBSYSTEM, pin, "localhost", self._settings.ldaps_port).code
+        except StoreError:
+            code = -1
+        if code == 0:
             return
-        reason = "Authentication failed" if result.code == 49 else "Unable to create socket"
-        number = result.code if result.code > 0 else 91  # LDAPException.CONNECT_ERROR
+        reason = "Authentication failed" if code == 49 else "Unable to create socket"
+        number = code if code > 0 else 91  # LDAPException.CONNECT_ERROR
         where = f"host localhost port {self._settings.ldaps_port}"
         self._fail(f"Could not connect to LDAP server {where} Error netscape.ldap.LDAPException: {reason} ({number})")
 
@@ -60,13 +72,12 @@ class PkiTomcatd:
         raise ServiceError(f"CA did not start in {self._settings.startup_timeout_s}s")
 
 
-class Httpd:
-    """Nothing but a state: how often it was started, to see whether a hook restarted it."""
+class Krb5kdc:
+    """Stands in for krb5kdc: nothing but a state, and how often it was started."""
 
-    def __init__(self, faults: Faults) -> None:
+    def __init__(self) -> None:
         self.running = True
         self.starts = 1
-        self._faults = faults
 
     def start(self) -> None:
         """Count."""
@@ -74,9 +85,7 @@ class Httpd:
         self.starts += 1
 
     def stop(self) -> None:
-        """Refuse where the fault says so: a restart stops first, so the old process stays."""
-        if self._faults.is_on("restart-httpd-fails"):
-            raise ServiceError(_systemctl("restart", "httpd.service"))
+        """Nothing to end."""
         self.running = False
 
 
@@ -94,14 +103,13 @@ class Dirsrv:
 
     def start(self) -> None:
         """Start and wait until it answers."""
-        self._directory.start()
+        try:
+            self._directory.start()
+        except (RuntimeError, TimeoutError) as error:
+            raise ServiceError(f"Job for dirsrv@{INSTANCE}.service failed: {error}") from error
 
     def stop(self) -> None:
         """Orderly stop, as far as the fault lets it."""
         if self._faults.is_on("restart-dirsrv-fails"):
-            raise ServiceError(_systemctl("restart", "dirsrv@IPADOMAIN-COM.service"))
+            raise ServiceError(refusal("restart", "dirsrv@IPADOMAIN-COM.service"))
         self._directory.stop()
-
-
-def _systemctl(verb: str, unit: str) -> str:
-    return f"CalledProcessError(Command ['/bin/systemctl', '{verb}', '{unit}'] returned non-zero exit status 1: '')"

@@ -29,7 +29,8 @@ def main(server: Server, arguments: Sequence[str]) -> int:
 
 def _renew(server: Server, nickname: str) -> int:
     from tests.lab.freeipa.cs_cfg import update_cert_config
-    from tests.lab.freeipa.updates import update_authority_entry, update_people_entry
+    from tests.lab.freeipa.updates import update_authority_entry, update_ca_store, update_people_entry
+    from tests.lab.ldapi import LdapError
     from tests.lab.nss import NssDatabase
 
     if server.service("status", "pki-tomcatd") == "running":
@@ -53,5 +54,10 @@ def _renew(server: Server, nickname: str) -> int:
         except RuntimeError as error:
             where = server.settings.nss_directory
             server.log("ERR", f"Updating trust on certificate {nickname} failed in {where}: {error}")
+    if nickname == CA_NICKNAME:
+        try:
+            update_ca_store(ldapi, certificate)
+        except LdapError as error:
+            server.log("ERR", f"Updating CA certificate failed: {error}")
     server.start_pki()
     return 0

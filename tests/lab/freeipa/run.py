@@ -19,6 +19,12 @@ PROGRAMS = {
     "renew_ra_cert": "renew_ra_cert",
     "restart_httpd": "restart_httpd",
     "restart_dirsrv": "restart_dirsrv",
+    "renew_kdc_cert": "renew_kdc_cert",
+    "ipa-submit": "ipa_submit",
+    "systemctl": "systemctl",
+    "ipa": "ipa",
+    "ipa-certupdate": "ipa_certupdate",
+    "ipa-server-upgrade": "ipa_server_upgrade",
 }
 
 

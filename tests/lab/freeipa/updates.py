@@ -11,8 +11,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.lab.freeipa.server import Server
 from tests.lab.ldapi import LdapError, Ldapi
-from tests.lab.settings import SUFFIX
+from tests.lab.settings import REALM, SUFFIX
 
+CA_STORE_ENTRY = f"cn={REALM} IPA CA,cn=certificates,cn=ipa,cn=etc,{SUFFIX}"
+LEGACY_CA = f"cn=CAcert,cn=ipa,cn=etc,{SUFFIX}"
 ATTEMPTS = 10
 UNREACHABLE = 255
 UNWILLING = 53
@@ -73,6 +75,21 @@ def update_authority_entry(server: Server, certificate: x509.Certificate) -> boo
         ldapi.modify(dn, ("replace", "authoritySerial", [str(certificate.serial_number)]))
 
     return _update(server, criterion, write)
+
+
+def update_ca_store(ldapi: Ldapi, certificate: x509.Certificate) -> None:
+    """Append the CA's new certificate to the CA store, and make it the one of cn=CAcert; a plain world has neither.
+
+    Raises LdapError.
+    """
+    der = certificate.public_bytes(Encoding.DER)
+    issuer_and_serial = f"{certificate.issuer.rfc4514_string()};{certificate.serial_number}"
+    store = ldapi.read(CA_STORE_ENTRY)
+    if store is not None and der not in store.get("cacertificate;binary", []):
+        added = ("add", "cACertificate;binary", [der]), ("add", "ipaCertIssuerSerial", [issuer_and_serial])
+        ldapi.modify(CA_STORE_ENTRY, *added)
+    if ldapi.read(LEGACY_CA) is not None:
+        ldapi.modify(LEGACY_CA, ("replace", "cACertificate;binary", [der]))
 
 
 def _update(server: Server, criterion: str, write: Writer) -> bool:
