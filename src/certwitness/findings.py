@@ -18,6 +18,7 @@ LEVELS = (CRITICAL, ERROR, WARNING, UNKNOWN, PENDING)
 # Exit statuses of the monitoring plugins.
 EXIT = {CRITICAL: 2, ERROR: 2, WARNING: 1, UNKNOWN: 3, PENDING: 0}
 OK = 0
+_ALWAYS = ("check", "level", "expected", "found", "breaks", "remedy")
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,10 @@ class Finding:
         return replace(self, level=PENDING, breaks=reason)
 
     def as_event(self) -> dict[str, Any]:
-        """As events and ``--json`` have it: empty fields are left out."""
+        """As events and ``--json`` have it; certificate, where, commands and since only where they say something."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         fields["commands"] = list(self.commands)
-        return {name: value for name, value in fields.items() if value}
+        return {name: value for name, value in fields.items() if value or name in _ALWAYS}
 
 
 def worst(findings: Iterable[Finding]) -> str:

@@ -87,8 +87,10 @@ class FullServer:
         settings.kra_cs_cfg.write_text(
             "".join(f"{key}={_base64(world._shared[name])}\n" for name, key in KRA_DIRECTIVES.items())
         )
-        with open(settings.cs_cfg, "a", encoding="ascii") as cs_cfg:
-            cs_cfg.write(f"ca.subsystem.certreq={base64.b64encode(_request(SUBSYSTEM)).decode()}\n")
+        # What tells a PKI before 11.5: it keeps the requests there, too.
+        for path, tag in ((settings.cs_cfg, "ca.subsystem"), (settings.kra_cs_cfg, "kra.transport")):
+            with open(path, "a", encoding="ascii") as cs_cfg:
+                cs_cfg.write(f"{tag}.certreq={base64.b64encode(_request(SUBSYSTEM)).decode()}\n")
         _write(settings.server_xml, SERVER_XML.format(secret=AJP_SECRET), 0o660)
         _write(settings.proxy_conf, PROXY_CONF.format(secret=AJP_SECRET), 0o640)
         _write(settings.httpd_pin_file, HTTPD_PIN, 0o600)

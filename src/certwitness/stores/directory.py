@@ -88,6 +88,20 @@ class Directory:
     see_also: Mapping[str, tuple[str, ...]]  # subject as asked for -> DNs of the entries that it is seeAlso of
     issued: Mapping[str, tuple[Certificate, ...]]  # subject as asked for -> what the CA issued for it, newest first
 
+    @property
+    def renewal_masters(self) -> tuple[str, ...]:
+        """The CA servers that say they are the renewal master."""
+        return tuple(
+            host_of(entry)
+            for entry in self.masters
+            if any(value.lower() == "carenewalmaster" for value in entry.texts("ipaConfigString"))
+        )
+
+    @property
+    def has_ca(self) -> bool:
+        """Whether there is a CA's o=ipaca here: a server without CA tracks the agent's certificate all the same."""
+        return bool(self.people or self.authorities)
+
     def person(self, uid: str) -> Entry | None:
         """The user with this uid, in either tree."""
         wanted = uid.casefold()

@@ -67,6 +67,11 @@ class NssDatabase:
         return self.entries.get(nickname)
 
 
+def is_hardware(token: str) -> bool:
+    """Whether certmonger's name of a token is an HSM's, and not the NSS database's own (with or without FIPS mode)."""
+    return token not in _INTERNAL_TOKENS
+
+
 def read(directory: str, nicknames: Iterable[str] | None, pin: Pin | None, *, deadline_s: float = 20) -> NssDatabase:
     """Read `nicknames` (None: all of the internal token; what certutil lists but cannot show is left out then).
 
@@ -198,7 +203,7 @@ def _token_and_nickname(asked: str) -> tuple[str, str]:
     token, colon, nickname = asked.partition(":")
     if not colon:
         return "", asked
-    return ("", nickname) if token in _INTERNAL_TOKENS else (token, asked)
+    return (token, asked) if is_hardware(token) else ("", nickname)
 
 
 def _fits_batch(name: str) -> bool:
