@@ -183,17 +183,10 @@ class Evidence:
         except StoreError:
             return []
 
-    # --- roles
-
-    @property
-    def renewal_masters(self) -> tuple[str, ...]:
-        """The CA servers that say they are the renewal master."""
-        return self.directory.renewal_masters
-
     @property
     def is_renewal_master(self) -> bool:
         """Whether this host is one."""
-        return self.host.name.lower() in self.renewal_masters
+        return self.host.name.lower() in self.directory.renewal_masters
 
     # --- what is on its way
 

@@ -180,6 +180,29 @@ def issued(trace: str = "one", *, at: float = 0, serial: int = 12) -> list[Event
     return events
 
 
+def verified(at: float = 10, *, trace: str = "one", astray: bool = True, findings: list[Event] | None = None) -> Event:
+    """A look at the stores of ``issued``: all landed, or pkidbuser did not get it."""
+    pkidbuser = "uid=pkidbuser,ou=people,o=ipaca"
+    users: Event = {"store": "users", "where": pkidbuser, "mark": "landed"}
+    if astray:
+        users = {**users, "mark": "other", "reason": "description names serial 10"}
+    event: Event = {
+        "timestamp": stamp(at),
+        "event": "verified",
+        "level": "error" if astray else "info",
+        "schema": 1,
+        "host": "ipa.example.test",
+        "trace_id": digest(trace, 32),
+        "span_id": digest(f"{trace} verified {at}", 16),
+        "nickname": NICKNAME,
+        "key": digest("a"),
+        "ca": CA,
+        "outcome": "did not land" if astray else "landed",
+        "stores": [{"store": "ca_renewal", "where": "cn=x", "mark": "landed"}, users],
+    }
+    return {**event, "findings": findings} if findings else event
+
+
 def line(event: Event) -> bytes:
     """An event as the writer writes it, newline included."""
     return json.dumps(event, separators=(",", ":")).encode("ascii") + b"\n"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from certwitness import __version__
-from certwitness.cli import run
+from certwitness.cli import SUBCOMMANDS, run
 from tests.unit import events_factory as make
 
 COMMAND = [sys.executable, "-c", "from certwitness.cli import main; main()"]
@@ -50,6 +51,9 @@ def command(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str
         (["tail", "-n", "many"], "many"),
         (["tail", "-n", "-3"], "-3"),
         (["explain"], "Missing argument"),
+        (["status", "extra"], "extra"),
+        (["verify", "--only"], "--only"),
+        (["checks", "extra"], "extra"),
         (["--config"], "--config"),
         (["--config", "/nowhere/certwitness.conf", "renewals"], "/nowhere/certwitness.conf"),
     ],
@@ -68,7 +72,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     """--version and --help print and succeed."""
     assert run(["--version"]) == 0
     assert capsys.readouterr().out == f"certwitness {__version__}\n"
-    for arguments in (["--help"], ["renewals", "-h"], ["show", "--help"], ["tail", "--help"], ["explain", "--help"]):
+    for arguments in (["--help"], ["renewals", "-h"], *([name, "--help"] for name in SUBCOMMANDS)):
         assert run(arguments) == 0
         assert "Usage: certwitness" in capsys.readouterr().out
 
@@ -78,7 +82,7 @@ def test_help_lists_the_commands_without_loading_them() -> None:
     code = "from certwitness.cli import run; import sys; run(['--help']); print('certwitness.cli.show' in sys.modules)"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert output.endswith("False\n")
-    assert all(name in output for name in ("renewals", "show", "tail", "explain"))
+    assert re.findall(r"^  (\w+)  ", output[output.index("Commands:") :], re.MULTILINE) == list(SUBCOMMANDS)
 
 
 def test_config_before_and_after_the_subcommand(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,6 +180,16 @@ def test_interrupt_is_quiet(log: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.stderr.read() == b""
         assert process.wait() == 130
+
+
+def test_hanging_reader_does_not_hold_up_the_end() -> None:
+    """A thread that still reads a store when all is said does not keep the command from ending."""
+    code = (
+        "import threading, time; from certwitness.cli import main; "
+        "threading.Thread(target=time.sleep, args=(30,)).start(); main(['--version'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=10)
+    assert done.stdout == f"certwitness {__version__}\n"
 
 
 def test_nickname_that_the_locale_cannot_print(log: Path) -> None:

@@ -93,6 +93,15 @@ def test_golden(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == (GOLDEN / "renewals.txt").read_text()
 
 
+def test_did_not_land(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What did not land is told beside the state, and counts."""
+    log = Path(config).with_name("events.jsonl")
+    make.write(log, [*world(), make.verified()])
+    assert states(capsys, config, "--cert", make.NICKNAME) == (1, ["issued", "superseded"])
+    assert run(["renewals", "--config", config]) == 2
+    assert "issued       the CA issued the certificate; did not land: users  " in capsys.readouterr().out
+
+
 def test_no_match(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Filters that leave nothing say so."""
     assert run(["renewals", "--config", config, "--ca", "nobody"]) == 0

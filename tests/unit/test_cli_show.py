@@ -162,3 +162,51 @@ def test_trace_named_in_another_event(config: str, capsys: pytest.CaptureFixture
     stranger = make.ended(99, trace="two", nickname="x", stderr=make.digest("one", 32))
     show(config, [*make.issued(), stranger], make.NICKNAME, "--json")
     assert len(json.loads(capsys.readouterr().out)["events"]) == 6
+
+
+LDIF = "ldapmodify -Q -Y EXTERNAL <<'EOF'\ndn: uid=pkidbuser,ou=people,o=ipaca\nEOF"
+FINDING = {
+    "check": "user-certificate",
+    "level": "CRITICAL",
+    "certificate": make.NICKNAME,
+    "where": "uid=pkidbuser,ou=people,o=ipaca",
+    "expected": "serial 12",
+    "found": "serial 10",
+    "breaks": "pki-tomcatd will not start",
+    "remedy": "Add the certificate.",
+    "commands": [LDIF],
+    "since": make.stamp(3),
+}
+
+
+def test_golden_did_not_land(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A renewal that did not land ends with the places that missed it, and with the remedies."""
+    events = make.issued()
+    events[-1]["must_follow"] = ["repository", "ca_renewal", "saved", "CS.cfg", "users"]
+    assert show(config, [*events, make.verified(5), make.verified(findings=[FINDING])]) == 2
+    printed = capsys.readouterr().out
+    assert printed[printed.index("#3 POLL") :] == (GOLDEN / "show-did-not-land.txt").read_text()
+    assert LDIF in printed
+
+
+def test_landed(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that landed ends with the stores that have it, and when that was seen."""
+    assert show(config, [*make.issued(), make.verified(5), make.verified(astray=False)]) == 0
+    output = capsys.readouterr().out
+    assert output.endswith("\nlanded: ca_renewal, users (seen 2026-11-23 19:26:10 UTC)\n")
+    assert "did not land" not in output
+
+
+def test_an_older_renewal_is_not_asked_for(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody can look any more whether a renewal landed that was followed by another."""
+    show(config, [*make.issued(), *make.issued("two", at=100)], make.digest("one", 8))
+    assert "landed" not in capsys.readouterr().out
+
+
+def test_look_of_a_later_version(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Findings with fields and levels that this version does not know are shown as far as they go."""
+    odd = {"check": 7, "level": "FATAL", "found": "x\x1b", "commands": "rm"}
+    assert show(config, [*make.issued(), make.verified(findings=[odd, "no finding"])]) == 1  # type: ignore[list-item]
+    printed = capsys.readouterr().out
+    assert "ERROR  this host" in printed
+    assert "x\\x1b" in printed

@@ -164,6 +164,14 @@ WHICH = "subsystemCert cert-pki-ca from dogtag-ipa-ca-renew-agent [7692c3ad #1]"
         ),
         ({**make.started(), "event": "gate.checked"}, "2026-11-23 19:26:00 info     gate.checked"),
         (
+            make.verified(astray=False),
+            "2026-11-23 19:26:10 info     verified subsystemCert cert-pki-ca [7692c3ad]: landed",
+        ),
+        (
+            make.verified(findings=[{"level": "ERROR", "breaks": "a"}, {"level": "CRITICAL", "breaks": "b"}]),
+            "2026-11-23 19:26:10 error    verified subsystemCert cert-pki-ca [7692c3ad]: did not land: users; b",
+        ),
+        (
             {"timestamp": "", "event": "run.ended", "trace_id": ""},
             " (no operation) (no nickname) from ? [ #?] ended after ? seconds",
         ),

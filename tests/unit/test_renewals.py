@@ -251,12 +251,80 @@ def test_unknown_state() -> None:
     assert one(make.ended(renewal="postponed")).status(NOW) == UNKNOWN
 
 
+CRITICAL_FINDING = {"level": "CRITICAL", "check": "user-certificate"}
+
+
+def test_landed() -> None:
+    """A look that found it everywhere is told, and is no run: attempts and the last moment stay."""
+    before, renewal = one(*make.issued()), one(*make.issued(), make.verified(astray=False))
+    assert (before.outcome, before.outcome_at) == ("", "")
+    assert (renewal.outcome, renewal.outcome_at, renewal.status(NOW)) == ("landed", make.stamp(10), OK)
+    assert (renewal.attempts, renewal.last, renewal.state) == (before.attempts, before.last, before.state)
+    assert renewal.meaning() == "the CA issued the certificate; landed"
+
+
+@pytest.mark.parametrize(
+    ("findings", "status"),
+    [([], WARNING), ([{"level": "ERROR"}], WARNING), ([{"level": "ERROR"}, CRITICAL_FINDING], CRITICAL)],
+)
+def test_did_not_land(findings: list[make.Event], status: int) -> None:
+    """One that did not land is WARNING, CRITICAL where a finding proves what fails; the stores are named."""
+    renewal = one(*make.issued(), make.verified(findings=findings))
+    assert (renewal.outcome, renewal.status(NOW)) == ("did not land", status)
+    assert renewal.meaning() == "the CA issued the certificate; did not land: users"
+    form = renewal.as_json(NOW)
+    assert (form["outcome"], form["outcome_at"], form["astray"]) == ("did not land", make.stamp(10), ["users"])
+
+
+def test_the_last_look_counts() -> None:
+    """After the remedy the next look takes back what the one before said."""
+    renewal = one(*make.issued(), make.verified(findings=[CRITICAL_FINDING]), make.verified(20, astray=False))
+    assert (renewal.outcome, renewal.outcome_at, renewal.status(NOW)) == ("landed", make.stamp(20), OK)
+
+
+def test_a_run_after_the_look() -> None:
+    """What was seen before a later run of the renewal ended says nothing of what that run brought."""
+    assert one(*make.issued(), make.verified(), make.ended(60, code=0, attempt=4)).outcome == ""
+
+
+def test_places_that_nobody_could_look_at_did_not_miss_it() -> None:
+    """Only the stores that were seen without it are named, each once."""
+    event = make.verified()
+    event["stores"] += [{"store": "served", "where": "x", "mark": "unknown"}, *event["stores"]]
+    assert one(*make.issued(), event).verified.stores == ("users",)
+
+
+def test_a_look_ends_the_doubt_about_the_tenth_failure() -> None:
+    """Once somebody has looked, it is not said any more that it may not be stored."""
+    doubtful = make.ended(code=0, result={"kind": "certificate", "cookie": {"store_attempts": 9}})
+    assert one(doubtful).perhaps_not_stored()
+    renewal = one(doubtful, make.verified(astray=False))
+    assert (renewal.perhaps_not_stored(), renewal.status(NOW)) == (False, OK)
+
+
+def test_a_look_without_its_renewal_is_passed_over() -> None:
+    """A look whose runs are rotated away makes no renewal, and one that this version does not know says nothing."""
+    assert renewals.fold([make.verified()]) == []
+    assert one(*make.issued(), {**make.verified(), "outcome": "lost"}).outcome == ""
+
+
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
     max_leaves=4,
 )
 FIELDS = ["operation", "ca", "nickname", "key", "attempt", "renewal", "exit", "result", "next", "findings", "request"]
+
+
+LOOKED = ["outcome", "stores", "findings"]
+
+
+@given(st.dictionaries(st.sampled_from(LOOKED), ANYTHING | st.just("did not land") | st.lists(st.just({"store": 1}))))
+def test_outcomes_of_any_type(change: dict[str, Any]) -> None:
+    """A look whose fields have the wrong types never raises."""
+    renewal = one(*make.issued(), {**make.verified(), **change})
+    assert renewal.status(NOW) in (OK, WARNING, CRITICAL)
+    assert renewal.as_json(NOW)["outcome"] in ("landed", "did not land", None)
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(FIELDS), ANYTHING), max_size=3))

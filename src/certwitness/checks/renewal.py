@@ -89,7 +89,7 @@ def ca_renewal(evidence: Evidence, tracked: Tracked) -> Iterator[Finding]:
             since=began,
         )
     else:
-        masters = " and ".join(evidence.renewal_masters) or "the renewal master"
+        masters = " and ".join(evidence.directory.renewal_masters) or "the renewal master"
         fresh = _is_newest(ldap, wanted)
         yield Finding(
             "",

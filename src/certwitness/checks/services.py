@@ -107,7 +107,7 @@ def where_to_renew(tracked: Tracked, evidence: Evidence) -> str:
     try:
         if not tracked.role.shared or evidence.is_renewal_master:
             return "here"
-        masters = ", ".join(evidence.renewal_masters)
+        masters = ", ".join(evidence.directory.renewal_masters)
     except StoreError:
         masters = ""
     return f"on the renewal master{f' {masters}' if masters else ''} (the others fetch it from there)"

@@ -30,7 +30,7 @@ _MASTER_OPTION = "ipa config-mod --ca-renewal-master-server="
 )
 def renewal_master(evidence: Evidence) -> Iterator[Finding]:
     """Exactly one CA server must be it, one with a KRA where there is a KRA."""
-    ldap, masters = evidence.directory, evidence.renewal_masters
+    ldap, masters = evidence.directory, evidence.directory.renewal_masters
     servers, kras = _servers(ldap, "ca"), _servers(ldap, "kra")
     if not servers and not masters:
         return  # no CA anywhere

@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import threading
+import warnings
 from typing import NoReturn
 
 import click
@@ -23,6 +25,9 @@ PIPE_CLOSED = 141
 
 # name: what it does; the command is the attribute `command` of the module of that name
 SUBCOMMANDS = {
+    "status": "One screen: which certificate is in which store, the worst first.",
+    "verify": "What is wrong with the stores, what it breaks, how to mend it.",
+    "checks": "What is compared, and what a failure means.",
     "renewals": "One row a renewal, newest first.",
     "show": "One renewal from its first run to its last.",
     "tail": "Events as lines for people, as they come.",
@@ -54,7 +59,7 @@ class _Program(click.Group):
 )  # fmt: skip
 @config_option
 def program() -> None:
-    """Witness every certmonger renewal: what ran, how it ended, what certmonger does next.
+    """Witness every certmonger renewal: what ran, how it ended, whether it landed, what certmonger does next.
 
     Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (also for wrong usage).
     """
@@ -69,6 +74,9 @@ def _version(ctx: click.Context) -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with its status. Whatever the input, there is one line and no traceback."""
+    if not sys.warnoptions:
+        # Those of libraries are nothing to an admin. Set before there are threads, whose own settings mix.
+        warnings.simplefilter("ignore")
     for stream in (sys.stdout, sys.stderr):
         # A nickname need not fit the locale.
         if hasattr(stream, "reconfigure"):
@@ -82,6 +90,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         status = PIPE_CLOSED
     except OSError as error:
         status = _fail(f"output: {error.strerror}")
+    if threading.active_count() > 1:
+        # A reader of a store that hangs, and that nobody waits for any more, must not hold up the end.
+        os._exit(status)
     sys.exit(status)
 
 

@@ -52,9 +52,9 @@ def command(
     \b
     Exit status: the worst of the latest renewal of each certificate shown:
       0 issued, waiting, running, or a new key is made
-      1 unreachable, rejected or unconfigured; issued, but perhaps not in LDAP;
-        a helper that runs for over two hours
-      2 stuck; or failing, and the certificate has expired; or a run proved what will break
+      1 unreachable, rejected or unconfigured; issued, but did not land, or perhaps
+        not in LDAP; a helper that runs for over two hours
+      2 stuck; or failing, and the certificate has expired; or it is proved what will break
       3 nothing recorded yet, or the log cannot be read
 
     \b

@@ -23,9 +23,11 @@ from certwitness.cli.options import (
 )
 from certwitness.errors import CertwitnessError
 from certwitness.events import reader, renewals
-from certwitness.events.renewals import Renewal, mapping, text
+from certwitness.events.fields import mapping, text
+from certwitness.events.renewals import Renewal
+from certwitness.render.outcomes import outcome_lines
 from certwitness.render.runs import Event, Line, certificate_lines, run_lines
-from certwitness.render.tables import on_terminal, styled
+from certwitness.render.tables import on_terminal, styled, width
 from certwitness.render.text import clean, moment
 
 
@@ -35,7 +37,8 @@ from certwitness.render.text import clean, moment
 @config_option
 @click.pass_context
 def command(ctx: click.Context, which: str | None, as_json: bool) -> None:
-    """One renewal as a timeline: every run, what it answered, what it led to; the certificate before and after.
+    """One renewal as a timeline: every run, what it answered, what it led to; the certificate before and after; and
+    whether it landed, as `certwitness verify` found last.
 
     TRACE is a trace id or its first 6 or more digits; CERT a nickname, of which the latest renewal is shown. Without
     either it is the latest of all. Exit status: that renewal's own, as in `certwitness renewals`.
@@ -63,7 +66,7 @@ def command(ctx: click.Context, which: str | None, as_json: bool) -> None:
         _print_json(renewal, events, problems, now)
     else:
         terminal = on_terminal()
-        for line in timeline(renewal, events, now):
+        for line in timeline(renewal, events, now, width() if terminal else 0):
             sys.stdout.write(styled(line.text, line.style, terminal) + "\n")
         report_problems(problems)
     ctx.exit(renewal.status(now))
@@ -96,8 +99,8 @@ def choose(found: list[Renewal], which: str | None) -> Renewal:
     )
 
 
-def timeline(renewal: Renewal, events: Iterable[Event], now: str) -> Iterator[Line]:
-    """The renewal as lines for people."""
+def timeline(renewal: Renewal, events: Iterable[Event], now: str, columns: int = 0) -> Iterator[Line]:
+    """The renewal as lines for people; `columns` is the width to wrap findings at, 0 for none."""
     yield Line(clean(f"{renewal.name} from {renewal.ca or '?'}"), "head")
     style = ("good", "warn", "bad", "warn")[renewal.status(now)]
     yield Line(clean(f"{renewal.state}: {renewal.meaning()}"), style)
@@ -108,7 +111,8 @@ def timeline(renewal: Renewal, events: Iterable[Event], now: str) -> Iterator[Li
     yield Line("")
     yield Line("before", "head")
     yield from _certificate(renewal.previous, "no certificate was held")
-    for first, last, count in _alike(events):
+    seen = _Verified()
+    for first, last, count in _alike(seen.passing(events)):
         yield Line("")
         yield from _runs(first, last, count)
     yield Line("")
@@ -118,6 +122,23 @@ def timeline(renewal: Renewal, events: Iterable[Event], now: str) -> Iterator[Li
     yield Line("")
     yield Line("next", "head")
     yield Line(clean("  " + (renewal.next_text() or "see above: this renewal is not the latest, or still runs")))
+    if renewal.state == "issued" and (renewal.outcome or not renewal.continued_by):
+        yield Line("")
+        yield from outcome_lines(seen.last if renewal.outcome else None, renewal.nickname or "", columns)
+
+
+class _Verified:
+    """Keeps the last look at the stores out of the events that pass; ``last`` is None until there is one."""
+
+    def __init__(self) -> None:
+        self.last: Event | None = None
+
+    def passing(self, events: Iterable[Event]) -> Iterator[Event]:
+        for event in events:
+            if event["event"] == "verified":
+                self.last = event
+            else:
+                yield event
 
 
 def _span(first: str, last: str) -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from typing import Any
 
 from certwitness import operations
+from certwitness.events import outcomes
+from certwitness.events.fields import mapping, mappings, seconds_between, shared, text
 from certwitness.schedule import times
 
 OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
@@ -47,14 +48,15 @@ class Renewal:
     in the log; attempts; state, a key of STATES; ended, the state after the last run that ended ("running" before);
     exit, message, next, findings, killed, promise_kept of that run as in its event; previous and new, certificates as
     in the event, None where there is none; running_since and running_span, set while a run has no end;
-    store_failures, how often FreeIPA's helper failed to store the certificate in LDAP; continued_by, the trace of the
-    newer renewal of the same certificate, "" for the latest.
+    store_failures, how often FreeIPA's helper failed to store the certificate in LDAP; verified, what `certwitness
+    verify` found last; continued_by, the trace of the newer renewal of the same certificate, "" for the latest.
+    Only runs count: a look at the stores is no attempt, and does not change last.
     """
 
     __slots__ = (
         "attempts", "ca", "continued_by", "ended", "exit", "findings", "first", "key", "killed", "last", "message",
         "new", "next", "nickname", "previous", "promise_kept", "running_since", "running_span", "state",
-        "store_failures", "trace_id",
+        "store_failures", "trace_id", "verified",
     )  # fmt: skip
 
     def __init__(self, trace_id: str, first: str) -> None:
@@ -76,6 +78,7 @@ class Renewal:
         self.store_failures = 0
         self.killed = False
         self.promise_kept = True
+        self.verified = outcomes.UNSEEN
         self.continued_by = ""
 
     @property
@@ -90,9 +93,19 @@ class Renewal:
         """The last exit in certmonger's terms, "" before the first one."""
         return text(self.exit.get("name"))
 
+    @property
+    def outcome(self) -> str:
+        """Whether it "landed" or "did not land"; "" where nobody has looked yet."""
+        return self.verified.outcome
+
+    @property
+    def outcome_at(self) -> str:
+        """When that was seen, a timestamp; "" where nobody has looked yet."""
+        return self.verified.at
+
     def perhaps_not_stored(self) -> bool:
-        """Whether it was issued by the run in which FreeIPA's helper would hide that it could not store it."""
-        return self.state == "issued" and self.store_failures >= LAST_STORE_FAILURE
+        """Whether FreeIPA's helper would have hidden that it could not store it, and nobody has looked since."""
+        return self.state == "issued" and self.store_failures >= LAST_STORE_FAILURE and not self.outcome
 
     def expired(self, now: str) -> bool:
         """Whether the certificate held had expired at ``now``, a timestamp."""
@@ -101,11 +114,12 @@ class Renewal:
     def status(self, now: str) -> int:
         """0 OK, 1 WARNING, 2 CRITICAL or 3 UNKNOWN, as monitoring plugins have it.
 
-        CRITICAL also where a run proved a CRITICAL finding, and where a renewal fails whose certificate has expired.
+        CRITICAL also where a run proved a CRITICAL finding, and where a renewal fails whose certificate has expired. A
+        certificate that did not land is WARNING, CRITICAL where a finding proves what fails because of it.
         While a helper runs it is that of the run before; WARNING if it runs for hours: neither certmonger nor Dogtag's
         helper has a time limit.
         """
-        if self.state == "running" and _seconds_between(self.running_since, now) > RUNNING_TOO_LONG_S:
+        if self.state == "running" and seconds_between(self.running_since, now) > RUNNING_TOO_LONG_S:
             return max(WARNING, self._status(self.ended, now))
         return self._status(self.ended if self.state == "running" else self.state, now)
 
@@ -114,6 +128,8 @@ class Renewal:
             return CRITICAL
         if state in _FAILING and self.expired(now):
             return CRITICAL
+        if self.outcome == outcomes.ASTRAY:
+            return CRITICAL if self.verified.critical else WARNING
         if self.perhaps_not_stored():
             return WARNING
         return STATES[state][0]
@@ -136,6 +152,8 @@ class Renewal:
             words += f"; storing it in LDAP failed {times(self.store_failures)}"
         if self.state == "stuck" and self.exit:
             words += f": {self._why_stuck()}"
+        if self.outcome:
+            words += f"; {self.verified.words()}"
         if self.message:
             words += f": {self.message.rstrip('.')}"
         elif self.state in ("rejected", "unconfigured", "unreachable"):
@@ -178,25 +196,9 @@ class Renewal:
             "findings": self.findings,
             "previous": self.previous,
             "certificate": self.new,
+            **self.verified.as_json(),
             "continued_by": self.continued_by or None,
         }
-
-
-def text(value: object) -> str:
-    """A field that should be text, "" if it is something else: the log is read, not trusted."""
-    return value if isinstance(value, str) else ""
-
-
-def mapping(value: object) -> dict[str, Any]:
-    """A field that should be an object, {} if it is something else."""
-    return value if isinstance(value, dict) else {}
-
-
-def _seconds_between(earlier: str, later: str) -> float:
-    try:
-        return (datetime.fromisoformat(later[:19]) - datetime.fromisoformat(earlier[:19])).total_seconds()
-    except ValueError:
-        return 0
 
 
 class Fold:
@@ -207,9 +209,11 @@ class Fold:
         self.events = 0
 
     def add(self, event: dict[str, Any]) -> None:
-        """Take in one event; those that are no run of SUBMIT or POLL change nothing."""
+        """Take in one event; only runs of SUBMIT and POLL, and what tells whether a renewal landed, change anything."""
         self.events += 1
         kind = event["event"]
+        if kind == "verified" and event["trace_id"] in self._renewals:
+            self._renewals[event["trace_id"]].verified = outcomes.of_event(event)
         if kind not in ("run.started", "run.ended") or not operations.is_enrollment(text(event.get("operation"))):
             return
         renewal = self._renewals.get(event["trace_id"])
@@ -279,24 +283,17 @@ def _end(renewal: Renewal, event: dict[str, Any]) -> None:
     result = mapping(event.get("result"))
     state = text(event.get("renewal"))
     renewal.state = renewal.ended = sys.intern(state) if state in STATES else "unknown"
-    renewal.exit = _shared(event.get("exit"))
+    renewal.exit = shared(event.get("exit"))
     renewal.message = text(result.get("message"))
-    renewal.next = _shared(event.get("next"))
+    renewal.next = shared(event.get("next"))
     renewal.killed = event.get("killed") is True
     renewal.promise_kept = event.get("promise_kept") is not False
-    findings = event.get("findings")
-    renewal.findings = [mapping(finding) for finding in findings] if isinstance(findings, list) else []
+    renewal.findings = mappings(event.get("findings"))
+    renewal.verified = outcomes.UNSEEN
     if "request" in event:
-        renewal.previous = _shared(mapping(event["request"]).get("previous")) or None
+        renewal.previous = shared(mapping(event["request"]).get("previous")) or None
     if "certificate" in result:
-        renewal.new = _shared(result["certificate"]) or None
+        renewal.new = shared(result["certificate"]) or None
     failures = mapping(result.get("cookie")).get("store_attempts")
     if isinstance(failures, int) and failures > renewal.store_failures:
         renewal.store_failures = failures
-
-
-def _shared(value: object) -> dict[str, Any]:
-    """An object whose keys and texts are kept once for all renewals: halves what a renewal takes."""
-    return {
-        sys.intern(key): sys.intern(field) if isinstance(field, str) else field for key, field in mapping(value).items()
-    }

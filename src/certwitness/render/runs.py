@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from certwitness import operations
-from certwitness.events.renewals import mapping, text
+from certwitness.events import outcomes
+from certwitness.events.fields import mapping, mappings, text, texts
 from certwitness.render.text import clean, clean_lines, moment, shorten
 from certwitness.schedule import duration, times
 
@@ -30,6 +31,8 @@ def one_line(event: Event) -> Line:
     words = [moment(text(event["timestamp"])), level.ljust(8)]
     if kind not in ("run.started", "run.ended"):
         words.append(kind)
+        if kind == "verified":
+            words.append(_verified_words(event))
         return Line(clean(" ".join(words)), LEVEL_STYLES.get(level, ""))
     operation = text(event.get("operation"))
     words.append(operation or "(no operation)")
@@ -54,6 +57,14 @@ def one_line(event: Event) -> Line:
     if following:
         line += f"; {following}"
     return Line(clean(line), LEVEL_STYLES.get(level, ""))
+
+
+def _verified_words(event: Event) -> str:
+    """What a look at the stores found, and the worst of what it breaks."""
+    words = f"{text(event.get('nickname')) or '(no nickname)'} [{text(event['trace_id'])[:8]}]: "
+    words += outcomes.of_event(event).words() or "an outcome that this certwitness does not know"
+    findings = sorted(mappings(event.get("findings")), key=lambda finding: finding.get("level") != "CRITICAL")
+    return words + (f"; {shorten(text(findings[0].get('breaks')), 200)}" if findings else "")
 
 
 def exit_words(event: Event) -> str:
@@ -92,6 +103,9 @@ def run_lines(event: Event) -> list[Line]:
         entries = event.get(name)
         for entry in entries if isinstance(entries, list) else []:
             lines += _finding_lines(mapping(entry)) if name == "findings" else [_observer_line(text(entry))]
+    follow = texts(event.get("must_follow"))
+    if follow:
+        lines.append(Line(clean(f"must follow: {', '.join(follow)}")))
     if following:
         state = text(following.get("state"))
         stuck = ", stuck" if following.get("stuck") is True else ""
