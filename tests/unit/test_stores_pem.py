@@ -171,3 +171,20 @@ def test_what_is_no_key_is_a_problem(tmp_path: Path, key: ec.EllipticCurvePrivat
     ):
         (tmp_path / "x.key").write_bytes(content)
         assert store.read_key(str(tmp_path / "x.key"), None).problem.startswith(problem)
+
+
+@pytest.mark.parametrize("pin", [None, Pin.from_text("secret")], ids=["clear", "encrypted"])
+def test_an_rsa_key_that_cannot_sign_is_a_problem(tmp_path: Path, pin: Pin | None) -> None:
+    """Its modulus fits the certificate, its private exponents do not. It is no wrong PIN."""
+    right = rsa.generate_private_key(65537, 2048).private_numbers()
+    exponents = (right.d - 2, right.dmp1 - 2, right.dmq1 - 2)
+    wrong = rsa.RSAPrivateNumbers(right.p, right.q, *exponents, right.iqmp, right.public_numbers)
+    try:
+        key = wrong.private_key(unsafe_skip_rsa_key_validation=True)
+    except (TypeError, ValueError):
+        pytest.skip("this cryptography makes no such key")
+    protection = BestAvailableEncryption(pin.reveal()) if pin else NoEncryption()
+    file = tmp_path / "x.key"
+    file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection))
+    found = store.read_key(str(file), pin)
+    assert (found.spki_sha256, found.problem) == (None, "the private key cannot be read (InvalidSignature)")
