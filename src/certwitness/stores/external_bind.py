@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import socket
 import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -65,19 +66,17 @@ def bind(directory: str, nickname: str, pin: Pin, host: str, port: int, *, deadl
     token = nickname.partition(":")[0] if ":" in nickname else ""
     with pin.descriptor(token) as secret:
         command = [tstclnt, "-h", host, "-p", str(port), "-a", host, "-d", location.text, "-n", nickname]
-        command += ["-W", f"/proc/self/fd/{secret}"]
-        try:
-            return _converse(command, store, secret, deadline)
-        except _NoConnectionError:
-            # tstclnt tries one address only, and "localhost" is ::1 first.
-            try:
-                return _converse([*command, "-4"], store, secret, deadline)
-            except _NoConnectionError as error:
-                raise StoreError(store, str(error)) from error
+        command += ["-W", f"/proc/self/fd/{secret}", *_family(host, port, store, deadline)]
+        return _converse(command, store, secret, deadline)
 
 
-class _NoConnectionError(Exception):
-    """TCP did not come about."""
+def _family(host: str, port: int, store: str, deadline: nss_tools.Deadline) -> list[str]:
+    """tstclnt tries one address only, and "localhost" is ::1 first: its option for the one where somebody listens."""
+    try:
+        with socket.create_connection((host, port), deadline.left) as probe:
+            return ["-4" if probe.family == socket.AF_INET else "-6"]
+    except (OSError, UnicodeError) as error:
+        raise StoreError(store, getattr(error, "strerror", None) or str(error)) from error
 
 
 class _EndedError(Exception):
@@ -118,11 +117,9 @@ def _converse(command: list[str], store: str, secret: int, deadline: nss_tools.D
 
 
 def _end(said: bytes, store: str, cause: Exception) -> BindResult:
-    """What the end of tstclnt means. Raises StoreError or _NoConnectionError, unless our certificate was refused."""
-    text, last = said.decode("utf-8", "replace"), nss_tools.last_line(said)
-    if "unable to connect" in text or "error looking up host" in text:
-        raise _NoConnectionError(last) from cause
-    if _CERTIFICATE_REFUSED.search(text):
+    """What the end of tstclnt means. Raises StoreError, unless our certificate was refused."""
+    last = nss_tools.last_line(said)
+    if _CERTIFICATE_REFUSED.search(said.decode("utf-8", "replace")):
         return BindResult(REFUSED_IN_TLS, "", last)
     raise StoreError(store, _no_certificate(said) or last) from cause
 
