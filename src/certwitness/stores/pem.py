@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -21,6 +21,7 @@ from certwitness.stores.pin import Pin
 
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
 _END = b"-----END CERTIFICATE-----"
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, InternalError)
 _KEY = re.compile(rb"-----BEGIN ((?:[A-Z]+ )?PRIVATE KEY)-----.*?-----END \1-----", re.DOTALL)
 
 
@@ -125,7 +126,7 @@ def _public_part(data: bytes, pin: Pin | None) -> tuple[str | None, str]:
         return None, "the key is encrypted, and no PIN is given"
     try:
         key = _load(block[0], pin.reveal() if pin and encrypted else None)
-    except Exception as error:  # ValueError, TypeError, UnsupportedAlgorithm and what OpenSSL adds to them
+    except _UNREADABLE as error:
         if encrypted and isinstance(error, (ValueError, TypeError)):
             return None, "wrong PIN"
         # Not the library's own words: they may quote what they tripped over.
