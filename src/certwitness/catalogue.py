@@ -121,6 +121,8 @@ def role_of(*, nickname: str, location: str, post_save: str) -> Role:
     words = post_save.split()
     program = words[0].strip("\"'").rpartition("/")[2] if words else ""
     key = _BY_HOOK.get(program) or ("" if nickname else _BY_FILE.get(location.rpartition("/")[2], ""))
+    if key == "https" and not nickname and not location.endswith("/httpd.crt"):
+        key = ""  # of another virtual host, that its owner wants restarted in FreeIPA's way
     if not key and nickname and "/dirsrv/slapd-" in location:
         key = "ldaps"
     if not key and nickname and location.endswith("/httpd/alias"):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """certmonger's requests and CAs, read over D-Bus. Nothing is changed and no daemon is started by it.
 
-Two waves of calls over one connection, each sent whole before the first answer is read. certmonger answers nobody while
-it waits for a helper, so every wait has a limit: hence a socket of ours, as `jeepney.io` greets without one (0.6, 0.9).
+Two waves of calls over one connection, sent before answers are read. certmonger answers nobody while it waits for a
+helper, so every wait has a limit: hence a socket of ours, as `jeepney.io` greets without one (0.6, 0.9).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NAME = "org.fedorahosted.certmonger"
 PATH = "/org/fedorahosted/certmonger"
 _UNKNOWN = tuple(f"org.freedesktop.DBus.Error.Unknown{what}" for what in ("Object", "Method", "Interface"))
 _ABSENT = ("org.freedesktop.DBus.Error.NameHasNoOwner", "org.freedesktop.DBus.Error.ServiceUnknown")
-_DENIED = "org.freedesktop.DBus.Error.AccessDenied"
+_AT_ONCE = 100  # dbus-daemon's system bus refuses a call while 128 of the same connection wait
 
 Call = tuple[str, str, str, tuple[str, ...]]  # path, interface, method, arguments (strings)
 Properties = Mapping[str, tuple[str, Any]]  # name -> D-Bus signature, value
@@ -234,7 +234,8 @@ class _Connection:
             message = new_method_call(address, method, "s" * len(arguments) or None, arguments)
             message.header.flags |= MessageFlag.no_auto_start
             messages.append(message)
-        return [_body(answer) for answer in self._exchange(messages)]
+        parts = [messages[start : start + _AT_ONCE] for start in range(0, len(messages), _AT_ONCE)]
+        return [_body(answer) for part in parts for answer in self._exchange(part)]
 
     def _greet(self) -> None:
         """Authenticate as this process's user (D-Bus specification, "EXTERNAL"), and get a name on the bus."""
@@ -253,8 +254,7 @@ class _Connection:
         """Send all and wait for the answers; signals in between are ignored."""
         from jeepney import HeaderFields
 
-        wanted: list[int] = []
-        data = b""
+        wanted, data = list[int](), b""
         for message in messages:
             self._serial += 1
             wanted.append(self._serial)
@@ -273,9 +273,9 @@ class _Connection:
     def _receive(self) -> bytes:
         self._limit()
         data = self._socket.recv(1 << 16)
-        if not data:
-            raise ConnectionResetError(0, "the bus closed the connection")
-        return data
+        if data:
+            return data
+        raise ConnectionResetError(0, "the bus closed the connection")
 
     def _limit(self) -> None:
         left = self._deadline - time.monotonic()
@@ -295,6 +295,6 @@ def _body(answer: Message) -> Sequence[Any] | None:
     if error in _UNKNOWN:
         return None
     words = dict.fromkeys(_ABSENT, "is not running: systemctl start certmonger")
-    words[_DENIED] = "D-Bus does not permit it: run as root"
-    said = " ".join(str(part) for part in answer.body or ()).strip()
-    raise StoreError(STORE, words.get(error) or " ".join(f"{error}: {said}".split()))
+    words["org.freedesktop.DBus.Error.AccessDenied"] = "D-Bus does not permit it: run as root"
+    said = " ".join(map(str, (f"{error}:", *(answer.body or ()))))
+    raise StoreError(STORE, words.get(error) or " ".join(said.split()))

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
@@ -19,7 +20,7 @@ from certwitness.errors import LogError, StoreError
 from certwitness.events import fields, reader, renewals
 from certwitness.stores import ajp, certmap, cs_cfg, directory, external_bind, nss, pem, renewal_lock, served
 from certwitness.stores.names import same_dn
-from certwitness.tracked import LONGEST_STEP_S, SUBSYSTEM, Tracked, of_requests, usual_places
+from certwitness.tracked import LONGEST_SAVE_S, LONGEST_STEP_S, SUBSYSTEM, Tracked, of_requests, usual_places
 
 if TYPE_CHECKING:
     from certwitness.certmonger import CA, Certmonger, Request
@@ -34,19 +35,17 @@ T = TypeVar("T")
 
 
 class Evidence:
-    """One look at this host. Nothing is read twice; what is not asked for is not waited for.
+    """One look at this host, judged at `now`. Nothing is read twice; what is not asked for is not waited for.
 
-    `expect` is a certificate that must have landed: for its key or subject it takes the place of what is saved. `now`
-    is the moment at which everything is judged. Properties and methods raise StoreError.
+    `expect` is a certificate that must have landed: for its key or subject it takes the place of what is saved.
+    Properties and methods raise StoreError.
     """
 
     def __init__(self, host: Host, *, expect: Certificate | None = None, now: datetime | None = None) -> None:
         self.host = host
         self.expect = expect
         self.now = now or datetime.now(timezone.utc)
-        self._lock = threading.RLock()
-        self._futures: dict[object, Future[Any]] = {}
-        # Readers wait for one another (NSS databases for certmonger, the bind for both): never fewer than there are.
+        self._lock, self._futures = threading.Lock(), dict[object, Future[Any]]()
         self._pool = ThreadPoolExecutor(max_workers=32, thread_name_prefix="evidence")
         self._start()
 
@@ -119,8 +118,7 @@ class Evidence:
     @property
     def directory(self) -> directory.Directory:
         """The LDAP entries."""
-        host = self.host
-        return self._once("directory", lambda: directory.read(host.uri, host.basedn, self._subjects))
+        return self._once("directory", lambda: directory.read(self.host.uri, self.host.basedn, self._subjects))
 
     def cs_cfg(self, subsystem: str) -> Any:
         """CS.cfg of "ca" or "kra": key to its values."""
@@ -150,9 +148,8 @@ class Evidence:
     @property
     def ca_status(self) -> CAStatus:
         """Whether the CA answers."""
-        host = self.host
-        url = f"https://{host.pki}/ca/admin/ca/getStatus"
-        return self._once("status", lambda: served.ca_status(url, host.ca_certificate))
+        url = f"https://{self.host.pki}/ca/admin/ca/getStatus"
+        return self._once("status", lambda: served.ca_status(url, self.host.ca_certificate))
 
     @property
     def bound(self) -> external_bind.BindResult:
@@ -193,11 +190,11 @@ class Evidence:
     def in_flight(self, tracked: Tracked) -> str:
         """Why this certificate's stores may differ right now: the step that its renewal is in; "" where it rests."""
         request, renewal = tracked.request, self.renewal(tracked)
-        if request is None or request.stuck:
-            return ""
         since = fields.seconds_between(renewal.last, self.stamp) if renewal else 0.0
-        if since > LONGEST_STEP_S:
+        if since > LONGEST_STEP_S or (request and request.stuck):
             return ""
+        if request is None:  # certmonger cannot be asked
+            return f"a run of its helper was {since:.0f} s ago" if renewal and since < LONGEST_SAVE_S else ""
         if not tracked.resting:
             return f"its renewal is under way: certmonger is at {request.status}"
         if request.status == "CA_WORKING" and renewal and renewal.state == "waiting" and renewal.store_failures:
@@ -216,10 +213,15 @@ class Evidence:
         return self._once("certmonger", lambda: certmonger.read(self.host.bus))
 
     def _once(self, name: object, read: Callable[[], T]) -> T:
+        """What `read` gives. Whoever asks first reads, all others wait for that: so nothing waits in the queue."""
         with self._lock:
-            if name not in self._futures:
-                self._futures[name] = self._pool.submit(read)
-            future: Future[T] = self._futures[name]
+            first = name not in self._futures
+            future: Future[T] = self._futures.setdefault(name, Future())
+        if first:
+            try:
+                future.set_result(read())
+            except BaseException as error:  # Ctrl-C, too: nobody may wait for ever
+                future.set_exception(error)
         return future.result()
 
     def _start(self) -> None:
@@ -248,23 +250,21 @@ class Evidence:
         try:
             return of_requests(self.requests)
         except StoreError:  # every check of the requests says so; the stores are there all the same
-            has_ra = not self.pem(self.host.ra_certificate).missing
-        try:
-            nicknames = self.nss(self.host.pki_nssdb).entries
-        except StoreError:
-            nicknames = {}
-        return usual_places(self.host.pki_nssdb, nicknames, self.host.ra_certificate if has_ra else "")
+            nicknames, agent = dict[str, Any](), self.host.ra_certificate
+        with suppress(StoreError):
+            nicknames.update(self.nss(self.host.pki_nssdb).entries)
+        with suppress(StoreError):
+            agent = "" if self.pem(agent).missing else agent
+        return usual_places(self.host.pki_nssdb, nicknames, agent)
 
     def _subjects(self) -> Sequence[str]:
         """The subjects to ask the directory about: those of all certificates held."""
         subjects: dict[str, None] = {}
         for tracked in self.tracked:
-            try:
+            with suppress(StoreError):
                 held = self.held(tracked)
-            except StoreError:
-                continue
-            if held:
-                subjects[held.subject] = None
+                if held:
+                    subjects[held.subject] = None
         return list(subjects)
 
     def _bind(self) -> external_bind.BindResult:
@@ -276,17 +276,16 @@ class Evidence:
         pin = self.pin(subsystem.location)
         if pin is None:
             raise StoreError("bind", f"no PIN is known for {subsystem.location}")
-        name, port = self.host.ldaps_address
-        return external_bind.bind(subsystem.location, subsystem.nickname, pin, name, port)
+        return external_bind.bind(subsystem.location, subsystem.nickname, pin, *self.host.ldaps_address)
 
     def _log(self) -> tuple[Renewal, ...]:
         folding = renewals.Fold()
-        problems = reader.Problems()
+        path, problems = self.host.config.events_file, reader.Problems()
         try:
-            for event in reader.read_log(self.host.config.events_file, problems.report, reader.is_data_operation):
+            for event in reader.read_log(path, problems.report, reader.is_data_operation):
                 folding.add(event)
         except LogError as error:
-            if not os.path.lexists(self.host.config.events_file):
+            if not os.path.lexists(path):
                 return ()
             raise StoreError("event log", str(error)) from None
         return tuple(sorted(folding.finish(), key=lambda renewal: renewal.last))

@@ -44,8 +44,8 @@ class Holding:
 def holdings(evidence: Evidence, tracked: Tracked, *stores: str) -> tuple[Holding, ...]:
     """The places of `stores` (all without any) that must hold `tracked`, in the order in which a renewal reaches them.
 
-    Places that do not apply are left out: CS.cfg from PKI 11.5 on, the repository of a CA that did not issue it. Where
-    nothing is saved at all, there is nothing to compare with, and only that is told.
+    Places that do not apply are left out: most of CS.cfg from PKI 11.5 on, the repository of a CA that did not issue
+    it. Where nothing is saved at all, there is nothing to compare with, and only that is told.
     """
     try:
         wanted = evidence.wanted(tracked)
@@ -155,9 +155,9 @@ def _cs_cfg(evidence: Evidence, tracked: Tracked, wanted: Certificate) -> Iterat
     for subsystem, key in tracked.role.directives:
         path = evidence.host.kra_cs_cfg if subsystem == "kra" else evidence.host.cs_cfg
         values = evidence.cs_cfg(subsystem)
-        # PKI 11.5 and newer reads certificates from NSS alone and dropped these keys, the requests' among them; FreeIPA
-        # goes on writing the certificates', which nobody reads.
-        if not any(name.endswith(".certreq") for name in values):
+        # PKI 11.5 and newer reads its own certificates from NSS alone and dropped these keys, the requests' among them;
+        # FreeIPA goes on writing the certificates', which nobody reads. The connector's is read by all versions.
+        if ".connector." not in key and not any(name.endswith(".certreq") for name in values):
             continue
         if key not in values and ".connector." in key:
             continue  # no KRA is connected
@@ -216,13 +216,25 @@ def _description(entry: Entry, wanted: Certificate) -> Holding:
     return Holding(catalogue.USERS, entry.dn, how, other, reason)
 
 
-def _authority(evidence: Evidence, _: Tracked, wanted: Certificate) -> Iterator[Holding]:
-    for entry in evidence.directory.authorities:
+def _authority(evidence: Evidence, tracked: Tracked, wanted: Certificate) -> Iterator[Holding]:
+    """Dogtag makes the host authority's entry without a serial; FreeIPA's hook puts one in at the first renewal."""
+    ldap = evidence.directory
+    shared = ldap.ca_renewal.get(tracked.role.ca_renewal)
+    known = [*ldap.issued.get(wanted.subject, ()), *(shared.certificates("usercertificate") if shared else ())]
+    known += [one for entry in ldap.ca_store for one in entry.certificates("cacertificate;binary")]
+    for entry in ldap.authorities:
         if any(same_dn(name, wanted.subject) for name in entry.texts("authoritydn")):
-            serials = entry.texts("authorityserial")
-            landed = any(serial(text) == wanted.serial for text in serials)
-            reason = "" if landed else f"authoritySerial is {', '.join(serials) or 'not set'}"
-            yield Holding(catalogue.AUTHORITY, entry.dn, LANDED if landed else OTHER, reason=reason)
+            texts = entry.texts("authorityserial")
+            if not texts and tracked.role.key == "ca":
+                continue
+            serials = {serial(text) for text in texts}
+            if wanted.serial in serials:
+                yield Holding(catalogue.AUTHORITY, entry.dn, LANDED)
+                continue
+            found = [one for one in known if one.serial in serials and same_dn(one.subject, wanted.subject)]
+            how, other = mark(wanted, found) if found else (OTHER, None)
+            reason = f"authoritySerial is {', '.join(texts) or 'not set'}"
+            yield Holding(catalogue.AUTHORITY, entry.dn, how, other, reason)
 
 
 def _ca_store(evidence: Evidence, _: Tracked, wanted: Certificate) -> Iterator[Holding]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ AT_REST = (
 )  # fmt: skip
 # FreeIPA's renewal lock holds a step up for an hour at the most; the step itself takes minutes.
 LONGEST_STEP_S = 2 * 3600
+# From the helper's end to that of the post-save command: pki-tomcatd's restart alone may take five minutes.
+LONGEST_SAVE_S = 900
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,14 @@ class Tracked:
     nickname: str
     role: Role
     request: Request | None = field(default=None, compare=False)
+    ambiguous: bool = field(default=False, compare=False)  # another database has this nickname, too
 
     @property
     def name(self) -> str:
-        """As certmonger names it: the nickname, or the PEM file."""
+        """As certmonger names it: the nickname, or the PEM file. FreeIPA 4.4 has a Server-Cert in two databases: their
+        names have the database, too."""
+        if self.ambiguous:
+            return f"{self.nickname} in {self.location}"
         return self.nickname or self.location
 
     @property
@@ -49,6 +56,8 @@ class Tracked:
 
 def of_requests(requests: Iterable[Request]) -> tuple[Tracked, ...]:
     """What the requests track, those with a role in the catalogue's order first."""
+    requests = tuple(requests)
+    nicknames = Counter(request.nickname for request in requests if request.nickname)
     found = [
         Tracked(
             request.storage,
@@ -56,6 +65,7 @@ def of_requests(requests: Iterable[Request]) -> tuple[Tracked, ...]:
             request.nickname,
             catalogue.role_of(nickname=request.nickname, location=request.location, post_save=request.post_save),
             request,
+            nicknames[request.nickname] > 1,
         )
         for request in requests
     ]

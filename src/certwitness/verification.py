@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +17,7 @@ from certwitness.events import log
 from certwitness.events.fields import seconds_between
 from certwitness.evidence import Evidence
 from certwitness.findings import CRITICAL, ERROR, PENDING, UNKNOWN, Finding, worst
+from certwitness.redaction import redact_text
 from certwitness.tracked import Tracked
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 # On a CA server that is not the renewal master a change made elsewhere gets this long to arrive.
 REPLICATION_S = 600
+LONGEST_TEXT = 1000
 
 
 @dataclass(frozen=True)
@@ -45,20 +48,26 @@ class Result:
     def as_healthcheck(self) -> list[dict[str, Any]]:
         """In ipa-healthcheck's shape: a dict a finding, one with SUCCESS where there is none. UNKNOWN and PENDING,
         which it does not have, are WARNING and SUCCESS, with the real level in `kw`."""
-        base = {"source": "certwitness", "check": self.check.name}
-        tail = {"uuid": str(uuid.uuid4()), "when": self.when, "duration": f"{self.duration_s:.6f}"}
         if not self.findings:
-            kw = {"certificate": self.certificate} if self.certificate else {}
-            return [{**base, "result": "SUCCESS", **tail, "kw": kw}]
+            return [self._entry("SUCCESS", {"certificate": self.certificate} if self.certificate else {})]
         return [
-            {
-                **base,
-                "result": {UNKNOWN: "WARNING", PENDING: "SUCCESS"}.get(finding.level, finding.level),
-                **tail,
-                "kw": {"key": finding.certificate or finding.check, "msg": finding.found, **finding.as_event()},
-            }
+            self._entry({UNKNOWN: "WARNING", PENDING: "SUCCESS"}.get(finding.level, finding.level), _keywords(finding))
             for finding in self.findings
         ]
+
+    def _entry(self, result: str, keywords: dict[str, Any]) -> dict[str, Any]:
+        # "20261123192600Z", as ipa-healthcheck writes it.
+        when = re.sub(r"[-:T]|\.\d+", "", self.when)
+        return {"source": "certwitness", "check": self.check.name, "result": result, "uuid": str(uuid.uuid4()),
+                "when": when, "duration": f"{self.duration_s:.6f}", "kw": keywords}  # fmt: skip
+
+
+def _keywords(finding: Finding) -> dict[str, Any]:
+    """`kw` of an entry. ipa-healthcheck reads it as keywords beside `check`, which must not be there twice, and formats
+    `msg` with them."""
+    fields = {name: value for name, value in finding.as_event().items() if name != "check"}
+    msg = finding.found.replace("{", "{{").replace("}", "}}")
+    return {"key": finding.certificate or finding.check, "msg": msg, **fields}
 
 
 def run(evidence: Evidence, checks: Iterable[Check], certificates: Sequence[str] = ()) -> Iterator[Result]:
@@ -131,19 +140,25 @@ def _too_early(evidence: Evidence, check: Check, tracked: Tracked | None) -> str
 
 def record(evidence: Evidence, results: Sequence[Result], certificates: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Write for each renewal that the log knows as issued whether it landed, where that is not already the log's last
-    word. Returns the events written. Raises LogError, StoreError.
+    word. Returns the events written. Raises LogError; StoreError where the log cannot be read.
 
-    A renewal that is still between its steps, and one whose stores could not be looked at, are left for the next time.
-    Of a certificate that is newer than the log's last renewal (somebody renewed it past the helper) nothing is said.
+    A renewal that is still between its steps (or may be: where certmonger cannot be asked), and one whose stores could
+    not be looked at, are left for the next time. Of a certificate that is newer than the log's last renewal (somebody
+    renewed it past the helper), and of an expected one that is not the log's, nothing is said.
     """
+    if not evidence.log:
+        return []
     events = []
     for tracked in evidence.tracked:
         if certificates and tracked.name not in certificates:
             continue
-        renewal = evidence.renewal(tracked)
-        if renewal is None or renewal.state != "issued" or evidence.in_flight(tracked):
+        try:
+            renewal, wanted = evidence.renewal(tracked), evidence.wanted(tracked)
+            if renewal is None or renewal.state != "issued" or tracked.request is None or evidence.in_flight(tracked):
+                continue
+        except StoreError:  # of this certificate alone; the check `saved` says so
             continue
-        if not _is_its_outcome(renewal, evidence.wanted(tracked)):
+        if not _is_its_outcome(renewal, wanted, expected=wanted is not None and wanted == evidence.expect):
             continue
         mine = [finding for result in results for finding in result.findings if finding.certificate == tracked.name]
         outcome = _outcome(evidence, tracked, mine)
@@ -157,13 +172,14 @@ def record(evidence: Evidence, results: Sequence[Result], certificates: Sequence
     return events
 
 
-def _is_its_outcome(renewal: Renewal, wanted: Certificate | None) -> bool:
-    """Whether what the stores are compared with is what the renewal issued, or older: then that was never saved."""
+def _is_its_outcome(renewal: Renewal, wanted: Certificate | None, *, expected: bool) -> bool:
+    """Whether what the stores are compared with is what the renewal issued; or older, where that is what is saved (not
+    what is `expected`): then the new one never was."""
     issued = renewal.new or {}
     facts = wanted.as_event() if wanted else issued
-    return bool(issued) and (
-        facts["sha256"] == issued.get("sha256") or facts["not_before"] < str(issued.get("not_before"))
-    )
+    if not issued or facts["sha256"] == issued.get("sha256"):
+        return bool(issued)
+    return not expected and facts["not_before"] < str(issued.get("not_before"))
 
 
 def _outcome(evidence: Evidence, tracked: Tracked, findings: list[Finding]) -> dict[str, Any]:
@@ -177,9 +193,24 @@ def _outcome(evidence: Evidence, tracked: Tracked, findings: list[Finding]) -> d
     if not wrong and any(holding.mark == landing.UNKNOWN for holding in held):
         return {}
     stores = [
-        {"store": one.store, "where": one.where, "mark": one.mark, **({"reason": one.reason} if one.reason else {})}
+        {
+            "store": one.store,
+            "where": one.where,
+            "mark": one.mark,
+            **({"reason": _kept(one.reason)} if one.reason else {}),
+        }
         for one in held
     ]
-    accusing = [finding.as_event() for finding in findings if finding.level in (CRITICAL, ERROR)]
+    accusing = [
+        {**finding.as_event(), "expected": _kept(finding.expected), "found": _kept(finding.found)}
+        for finding in findings
+        if finding.level in (CRITICAL, ERROR)
+    ]
     outcome: dict[str, Any] = {"outcome": "did not land" if wrong else "landed", "stores": stores}
     return {**outcome, "findings": accusing} if accusing else outcome
+
+
+def _kept(text: str) -> str:
+    """Text from a store as the log keeps it: without secrets, and not without end."""
+    kept = redact_text(text[:LONGEST_TEXT])
+    return kept if len(text) <= LONGEST_TEXT else f"{kept}…"

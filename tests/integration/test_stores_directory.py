@@ -6,8 +6,10 @@ from __future__ import annotations
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -319,6 +321,56 @@ def test_a_server_that_does_not_answer_costs_the_time_limit(lab: Lab, when: str)
     finally:
         os.kill(lab.server.pid, signal.SIGCONT)
     assert lab.read().ca_renewal
+
+
+def test_a_server_that_hangs_holds_up_nobody_else(lab: Lab) -> None:
+    """While the bind waits, other threads run: the other stores are read, and Ctrl-C is heard."""
+
+    def read() -> None:
+        with suppress(StoreError):
+            directory.read(lab.ldapi.uri, SUFFIX, list, timeout_s=2)
+
+    os.kill(lab.server.pid, signal.SIGSTOP)
+    try:
+        reader = threading.Thread(target=read)
+        reader.start()
+        longest, last = 0.0, time.monotonic()
+        while reader.is_alive():
+            time.sleep(0.01)
+            longest, last = max(longest, time.monotonic() - last), time.monotonic()
+        assert longest < 1
+    finally:
+        os.kill(lab.server.pid, signal.SIGCONT)
+
+
+def test_what_the_subjects_take_costs_no_time_of_the_servers(lab: Lab) -> None:
+    """Whoever waits for certmonger is not told that the directory does not answer."""
+
+    def slow() -> Sequence[str]:
+        time.sleep(1.5)
+        return [SUBSYSTEM_NAME]
+
+    found = directory.read(lab.ldapi.uri, SUFFIX, slow, timeout_s=1)
+    assert found.see_also[SUBSYSTEM_NAME] == (entries.person_dn("pkidbuser"),)
+
+
+def test_a_record_is_found_under_the_name_that_dogtag_gives_it(lab: Lab) -> None:
+    """subjectName is compared as text: Dogtag writes E= where cryptography writes a number."""
+    names = x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, REALM),
+            x509.NameAttribute(NameOID.EMAIL_ADDRESS, "pki@ipadomain.com"),
+            x509.NameAttribute(NameOID.COMMON_NAME, "CA Audit"),
+        ]
+    )
+    certificate = lab.ca.issue(names, key_of("special").public_key())
+    dn, attributes = entries.record_of(certificate)
+    lab.ldapi.add((dn, {**attributes, "subjectName": [f"CN=CA Audit,E=pki@ipadomain.com,O={REALM}"]}))
+    try:
+        name = names.rfc4514_string()
+        assert ders(lab.read(name).issued[name]) == ders([certificate])
+    finally:
+        lab.ldapi.delete(dn)
 
 
 NOBODY = 65534

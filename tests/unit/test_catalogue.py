@@ -40,6 +40,7 @@ SUB_CA = "caSigningCert cert-pki-ca 9b4d1c70-0e4c-4d6a-8a5b-0d2f6b1c7e11"
         # none of FreeIPA's
         ("Server-Cert", "/etc/pki/nssdb", "", ""),
         ("", "/etc/postfix/server.pem", "/usr/bin/systemctl reload postfix", ""),
+        ("", "/etc/pki/tls/certs/www.crt", f"{HOOKS}/restart_httpd", ""),  # another virtual host
         ("subsystemCert cert-pki-tks", ALIAS, "", ""),
         ("caSigningCert cert-pki-ca not-an-uuid", ALIAS, "", ""),
         ("", "/srv/kdc.crt.old", "", ""),

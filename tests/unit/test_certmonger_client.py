@@ -186,3 +186,49 @@ def test_a_session_and_a_system_bus_by_name(bus: Callable[..., Bus], monkeypatch
     monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", bus(certmonger_like).address)
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", bus(certmonger_like).address)
     assert certmonger.read("session").requests[0].id == certmonger.read("system").requests[0].id == "one"
+
+
+class SlowBus(Bus):
+    """Answers only when nothing has come for a moment, and counts how many calls wait then."""
+
+    most = 0
+
+    def _serve(self) -> None:
+        connection, _ = self._server.accept()
+        with connection:
+            connection.recv(1024)
+            connection.sendall(self._greeting)
+            connection.settimeout(0.1)
+            parser, first = jeepney.Parser(), True
+            waiting: list[Any] = []
+            while True:
+                try:
+                    data = connection.recv(1 << 16)
+                except socket.timeout:
+                    self.most = max(self.most, len(waiting))
+                    connection.sendall(b"".join(one.serialise(serial=1000 + one.header.serial) for one in waiting))
+                    waiting.clear()
+                    continue
+                if not data:
+                    return
+                parser.add_data(data.replace(b"BEGIN\r\n", b"", 1) if first else data)
+                first = False
+                while (call := parser.get_next_message()) is not None:
+                    hello = call.header.fields[jeepney.HeaderFields.member] == "Hello"
+                    waiting.append(jeepney.new_method_return(call, "s", (":1.1",)) if hello else self._answer(call))
+
+
+def test_no_more_calls_wait_than_the_system_bus_permits(tmp_path: Path) -> None:
+    """dbus-daemon refuses a call while 128 of the same connection wait for their answers."""
+
+    def many(call: Any) -> Any:
+        if call.header.fields[jeepney.HeaderFields.member] == "get_requests":
+            return jeepney.new_method_return(call, "ao", ([REQUEST] * 300,))
+        return certmonger_like(call)
+
+    there = SlowBus(tmp_path / "bus", many)
+    try:
+        assert len(certmonger.read(there.address).requests) == 300
+        assert there.most == 100
+    finally:
+        there.close()

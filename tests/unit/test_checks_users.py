@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +17,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certwitness import catalogue, host
+from certwitness import catalogue, host, landing
 from certwitness.certificates import Certificate
-from certwitness.checks import BY_NAME, wording
+from certwitness.certmonger import Request
+from certwitness.checks import BY_NAME, services, wording
 from certwitness.config import Config
 from certwitness.errors import StoreError
 from certwitness.events.renewals import Renewal
@@ -26,8 +29,11 @@ from certwitness.findings import CRITICAL, ERROR, UNKNOWN, WARNING, Finding
 from certwitness.stores.certmap import CertMap
 from certwitness.stores.directory import Directory, Entry
 from certwitness.stores.external_bind import REFUSED_IN_TLS, BindResult
+from certwitness.stores.nss import NssDatabase, NssEntry
+from certwitness.stores.pem import PemFile
 from certwitness.tracked import Tracked
 from certwitness.verification import run
+from tests.unit import findings_factory as make
 
 NOW = datetime(2026, 11, 23, tzinfo=timezone.utc)
 SUFFIX = "dc=ipadomain,dc=com"
@@ -434,3 +440,206 @@ def test_certificates_that_do_not_agree_on_a_base() -> None:
     (finding,) = found(Given({SUBSYSTEM: one, RA: other}, ldap(one, subject_base="O=Z")), "subject-base")
     assert finding.commands == ()
     assert "CN=CA Subsystem,O=X; CN=IPA RA,O=Y" in finding.found
+
+
+# --- the CA's own certificate, its entries, and where they are ahead of this server
+
+AUTHORITY = Tracked("NSSDB", "/alias", "caSigningCert cert-pki-ca", catalogue.BY_KEY["ca"])
+SUB_CA = Tracked("NSSDB", "/alias", "caSigningCert cert-pki-ca 0", catalogue.BY_KEY["lightweight-ca"])
+OLD_CA, NEW_CA = (certificate(CA, serial=serial, days=days) for serial, days in ((1, -700), (20, 0)))
+
+
+def authorities(*serials: str) -> tuple[Entry, ...]:
+    """The CA's entry below ou=authorities."""
+    values = {"authorityserial": tuple(text.encode() for text in serials)} if serials else {}
+    return (Entry("cn=host,ou=authorities,ou=ca,o=ipaca", {"authoritydn": (CA.encode(),), **values}),)
+
+
+def store(*held: Certificate) -> tuple[Entry, ...]:
+    """The CA's entry below cn=certificates."""
+    values = {"ipacertsubject": (CA.encode(),), "cacertificate;binary": tuple(one.der for one in held)}
+    return (Entry(f"cn=IPADOMAIN.COM IPA CA,cn=certificates,cn=ipa,cn=etc,{SUFFIX}", values),)
+
+
+def test_the_host_authority_of_a_fresh_installation_has_no_serial() -> None:
+    """Dogtag makes its entry without (CAEngine.addHostAuthorityEntry)."""
+    evidence = Given({AUTHORITY: OLD_CA}, ldap(OLD_CA, authorities=authorities()))
+    assert told(evidence, "authority-serial") == []
+    assert landing.holdings(evidence, AUTHORITY, catalogue.AUTHORITY) == ()
+
+
+def test_a_lightweight_ca_without_a_serial_is_told() -> None:
+    """Dogtag gives it one when it makes it."""
+    evidence = Given({SUB_CA: OLD_CA}, ldap(OLD_CA, authorities=authorities()))
+    assert told(evidence, "authority-serial") == [("authority-serial", ERROR)]
+
+
+@pytest.mark.parametrize("tracked", [AUTHORITY, SUB_CA])
+@pytest.mark.parametrize("held", ["repository", "ca_renewal", "store"])
+def test_an_authority_that_is_ahead_of_this_server_is_not_set_back(tracked: Tracked, held: str) -> None:
+    """A server that has not fetched the new CA certificate accuses no entry that names it already."""
+    places: dict[str, dict[str, Any]] = {
+        "repository": {"issued": {CA: (NEW_CA, OLD_CA)}},
+        "ca_renewal": {"ca_renewal": shared(AUTHORITY.nickname, NEW_CA)},
+        "store": {"ca_store": store(OLD_CA, NEW_CA)},
+    }
+    found = ldap(OLD_CA, authorities=authorities("20"), **{"issued": {}, "ca_renewal": {}, **places[held]})
+    evidence = Given({tracked: OLD_CA}, found)
+    if (tracked, held) == (SUB_CA, "ca_renewal"):
+        return  # it is in no cn=ca_renewal
+    assert told(evidence, "authority-serial") == []
+    assert [one.mark for one in landing.holdings(evidence, tracked, catalogue.AUTHORITY)] == [landing.NEWER]
+
+
+def test_an_authority_that_is_behind_is_told() -> None:
+    """One that names the certificate before."""
+    found = ldap(NEW_CA, authorities=authorities("1"), issued={CA: (NEW_CA, OLD_CA)})
+    assert told(Given({AUTHORITY: NEW_CA}, found), "authority-serial") == [("authority-serial", ERROR)]
+
+
+class WithFiles(Given):
+    """With a ca.crt and 389-ds's database, too."""
+
+    ca_crt: tuple[Certificate, ...] = (OLD_CA, NEW_CA)
+    dirsrv: tuple[tuple[str, tuple[Certificate, ...]], ...] = (("CT,C,C", (NEW_CA, OLD_CA)),)
+
+    def pem(self, path: str) -> PemFile:
+        return PemFile(path, self.ca_crt, "root", "root", 0o644)
+
+    def nss(self, location: str) -> NssDatabase:
+        entries = {
+            f"CA{number}": NssEntry(f"CA{number}", trust, held, (False,) * len(held))
+            for number, (trust, held) in enumerate(self.dirsrv)
+        }
+        return NssDatabase(location, entries, "")
+
+    def requests_at(self, _: str) -> list[Request]:
+        return []
+
+
+def of_the_ca(held: Certificate, legacy: Certificate) -> WithFiles:
+    """A CA whose store has both certificates, and cn=CAcert one."""
+    dn = f"cn=CAcert,cn=ipa,cn=etc,{SUFFIX}"
+    found = ldap(held, ca_store=store(OLD_CA, NEW_CA), legacy_ca=Entry(dn, {"cacertificate;binary": (legacy.der,)}))
+    return WithFiles({AUTHORITY: held}, found)
+
+
+def test_copies_of_the_ca_that_are_ahead_of_this_server_are_not_set_back() -> None:
+    """cn=CAcert, ca.crt and 389-ds may have the new CA certificate before Dogtag's NSS database here has it."""
+    evidence = of_the_ca(OLD_CA, NEW_CA)
+    evidence.ca_crt, evidence.dirsrv = (NEW_CA,), (("CT,C,C", (NEW_CA,)),)
+    assert told(evidence, "ca-store") == []
+    assert told(of_the_ca(NEW_CA, OLD_CA), "ca-store") == [("ca-store", ERROR)]
+
+
+@pytest.mark.parametrize(("trust", "expected"), [(",, or CT,C,C", []), ("CT,C,C or ,,", []), (",,", [CRITICAL])])
+def test_the_cas_trust_in_389_ds_where_its_certificates_differ(trust: str, expected: list[str]) -> None:
+    """One of a nickname's certificates that is trusted is enough."""
+    evidence = of_the_ca(NEW_CA, NEW_CA)
+    evidence.dirsrv = ((trust, (NEW_CA, OLD_CA)),)
+    assert [level for _, level in told(evidence, "ca-store")] == expected
+
+
+# --- tracking
+
+HSM = "ipa-hsm"
+
+
+class Tracking(WithFiles):
+    """What certmonger tracks, and a server's NSS database."""
+
+    asked: tuple[Request, ...] = ()
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        return self.asked
+
+    def nss(self, location: str) -> NssDatabase:
+        if location != self.host.pki_nssdb:
+            return NssDatabase(location, {}, "")
+        return NssDatabase(location, {name: NssEntry(name, "u,u,u", (OLD_CA,), (True,)) for name in self.names}, "")
+
+    def pem(self, path: str) -> PemFile:
+        return PemFile(path, (), "", "", 0, missing=True)
+
+    names: tuple[str, ...] = ()
+
+
+def test_certificates_on_an_hsm_are_tracked_without_its_name() -> None:
+    """FreeIPA gives certmonger nickname and token apart; certutil shows them together."""
+    nickname = "auditSigningCert cert-pki-ca"
+    evidence = Tracking({AUTHORITY: OLD_CA}, ldap(OLD_CA))
+    location = evidence.host.pki_nssdb
+    evidence.names, evidence.asked = (f"{HSM}:{nickname}",), (make.request(nickname=nickname, token=HSM),)
+    assert location == make.PKI_NSSDB
+    assert told(evidence, "tracking") == []
+
+
+def test_a_ca_whose_requests_are_all_lost_is_told(tmp_path: Path) -> None:
+    """Its configuration is there, so it is a CA."""
+    cs_cfg = tmp_path / "CS.cfg"
+    evidence = Tracking({}, ldap(OLD_CA))
+    evidence.host = replace(evidence.host, cs_cfg=str(cs_cfg))
+    evidence.names = (AUTHORITY.nickname, SUBSYSTEM.nickname, "External Root CA")
+    assert told(evidence, "tracking") == []
+    cs_cfg.write_text("")
+    assert told(evidence, "tracking") == [("tracking", CRITICAL)] * 2
+
+
+# --- CS.cfg
+
+CERTREQ = {"ca.signing.certreq": ("x",)}
+
+
+@pytest.mark.parametrize(("more", "expected"), [({}, ["connector"]), (CERTREQ, ["connector", "own"])])
+def test_the_connector_is_read_by_every_version(more: Mapping[str, tuple[str, ...]], expected: list[str]) -> None:
+    """PKI 11.5 dropped a subsystem's own certificates from CS.cfg, not the KRA's in the CA's."""
+    old, new = (certificate("CN=KRA Transport Certificate,O=X", serial=serial, days=serial - 2) for serial in (1, 2))
+    values = {**more, "ca.connector.KRA.transportCert": (base64.b64encode(old.der).decode(),)}
+    transport = Tracked("NSSDB", "/alias", "transportCert cert-pki-kra", catalogue.BY_KEY["kra-transport"])
+
+    class WithConfiguration(Given):
+        def cs_cfg(self, _: str) -> Any:
+            return values
+
+    held = landing.holdings(WithConfiguration({transport: new}, ldap(new)), transport, catalogue.CS_CFG)
+    assert ["connector" if ".connector." in one.where else "own" for one in held] == expected
+    assert {one.mark for one in held} <= {landing.OLDER, landing.MISSING}
+
+
+def test_the_name_that_pkidbuser_has_counts_however_it_is_spelled() -> None:
+    """The server's search is by one spelling; what the entry has is compared as a name."""
+    subject = "CN=CA Subsystem,1.2.840.113549.1.9.1=pki@x.test,O=X"
+    one = certificate(subject)
+    user = person("pkidbuser", one, seealso=["CN=CA Subsystem,E=pki@x.test,O=X"])
+    assert told(Given({SUBSYSTEM: one}, ldap(one, people=(user,), see_also={one.subject: ()})), *USERS) == []
+
+
+# --- on which server to renew
+
+
+@pytest.mark.parametrize(
+    ("nickname", "masters", "expected"),
+    [
+        (AUTHORITY.nickname, (HERE,), "ipa-cacert-manage renew"),
+        (AUTHORITY.nickname, (THERE,), "ipa-certupdate"),  # the other would make this server the renewal master
+        (SUBSYSTEM.nickname, (HERE,), f"getcert resubmit -i {make.request().id} -w"),
+        (SUBSYSTEM.nickname, (THERE,), f"getcert resubmit -i {make.request().id}"),  # it would wait for that server
+        (SUBSYSTEM.nickname, (), f"getcert resubmit -i {make.request().id}"),
+        ("Server-Cert cert-pki-ca", (THERE,), f"getcert resubmit -i {make.request().id} -w"),
+    ],
+)
+def test_renewing_takes_the_renewal_masters_role_from_nobody(
+    nickname: str, masters: tuple[str, ...], expected: str
+) -> None:
+    """A shared certificate is renewed on the renewal master, and only fetched elsewhere."""
+    servers = tuple(master(name, "CA", "caRenewalMaster") for name in masters)
+    tracked = make.tracked(nickname)
+    evidence = Given({tracked: OLD_CA}, ldap(OLD_CA, masters=servers))
+    assert services.renew(tracked, evidence) == (expected,)
+
+
+def test_without_a_directory_nobody_takes_the_role() -> None:
+    """Who the renewal master is, is not known then."""
+    tracked = make.tracked(AUTHORITY.nickname)
+    assert services.renew(tracked, Given({tracked: OLD_CA}, StoreError("directory", "gone"))) == ("ipa-certupdate",)

@@ -192,6 +192,22 @@ def test_hanging_reader_does_not_hold_up_the_end() -> None:
     assert done.stdout == f"certwitness {__version__}\n"
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams(log: Path, closed: str) -> None:
+    """Without stdin, stdout or stderr the command ends as it does with them: no file of ours takes their place."""
+    config = str(log.with_name("certwitness.conf"))
+    command = [sys.executable, "-c", "from certwitness.cli import main; main()", "--config", config, "renewals"]
+    done = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_closed_streams_are_opened_again() -> None:
+    """Whatever is opened later is above the standard descriptors."""
+    code = "import os, sys; from certwitness.cli import _open_standard_streams as f; f(); sys.exit(os.open('/', 0))"
+    command = ["sh", "-c", '"$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code]
+    assert subprocess.run(command, check=False).returncode == 3
+
+
 def test_nickname_that_the_locale_cannot_print(log: Path) -> None:
     """A nickname outside the locale's characters is shown escaped."""
     make.write(log, [*make.issued(), make.ended(9, trace="two", nickname="Zertifikät")])

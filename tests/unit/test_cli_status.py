@@ -110,10 +110,15 @@ def test_below_the_table_is_the_worst_with_its_remedy() -> None:
 
 
 def test_below_the_table_names_the_certificate() -> None:
-    """A finding about one certificate leads to it; its LDIF does not push the table away."""
+    """A finding about one certificate leads to it, once; its LDIF does not push the table away."""
     lines = below(make.USER_CERTIFICATE)
-    assert lines[-2:] == [f"this certificate: certwitness verify '{make.SUBSYSTEM}'", "everything: certwitness verify"]
+    assert [line.strip() for line in lines if make.SUBSYSTEM in line][1:] == [
+        f"the commands: certwitness verify '{make.SUBSYSTEM}'"
+    ]
+    assert lines[-1] == "everything: certwitness verify"
     assert not any("userCertificate::" in line for line in lines)
+    lines = below(replace(make.USER_CERTIFICATE, commands=("true",)))
+    assert lines[-2:] == [f"this certificate: certwitness verify '{make.SUBSYSTEM}'", "everything: certwitness verify"]
 
 
 def test_below_the_table_those_without_a_verdict_are_together() -> None:

@@ -218,7 +218,7 @@ def test_outcome_that_cannot_be_written(error: Exception) -> None:
 
     class Broken:
         @property
-        def tracked(self) -> None:
+        def log(self) -> None:
             raise error
 
     look = looking.Look(Broken(), (), (), ())  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from certwitness.findings import Finding
-from certwitness.render.findings import headline, report
+from certwitness.render.findings import headline, report, verify_command
 from tests.unit import findings_factory as make
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -105,10 +106,18 @@ def test_nothing_from_the_network_steers_the_terminal() -> None:
     ("findings", "words"),
     [
         ([], "h: 1 certificate, 2 checks: OK"),
-        ([make.pending("cs-cfg")], "h: 1 certificate, 2 checks: PENDING (1 too early)"),
-        ([make.EXPIRY, make.MASTER, make.EXPIRY], "h: 1 certificate, 2 checks: ERROR (1 in error, 2 a risk)"),
+        ([make.pending("cs-cfg")], "h: 1 certificate, 2 checks: PENDING (1 pending)"),
+        ([make.EXPIRY, make.MASTER, make.EXPIRY], "h: 1 certificate, 2 checks: ERROR (1 error, 2 warnings)"),
     ],
 )
 def test_headline(findings: list[Finding], words: str) -> None:
     """The headline names the worst and counts the rest."""
     assert headline(findings, 1, 2, "h").text == words
+
+
+@pytest.mark.parametrize("name", ["-x", "a b", "it's $(reboot)"])
+def test_command_is_safe_to_paste(name: str) -> None:
+    """Whatever a certificate is called, the command that looks at it again takes it as its name."""
+    words = shlex.split(verify_command(name))
+    assert words[-1] == name
+    assert words[:-1] == ["certwitness", "verify", *(["--"] if name.startswith("-") else [])]

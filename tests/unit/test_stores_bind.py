@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certwitness.errors import StoreError
-from certwitness.stores import external_bind
+from certwitness.stores import external_bind, nss_tools
 from certwitness.stores.external_bind import REFUSED_IN_TLS, BindResult, message_size
 from certwitness.stores.pin import Pin
 
@@ -220,3 +221,25 @@ def test_sizes_of_any_bytes(data: bytes) -> None:
     except ValueError:
         return
     assert size is None or 2 <= size <= 64 * 1024
+
+
+def test_tool_does_not_outlive_us(tool: Tool) -> None:
+    """When the command ends while the bind hangs, nothing that it started runs on; what it starts then, neither."""
+    code = (
+        "import sys, threading, time; from certwitness.cli import main; from certwitness.stores import external_bind\n"
+        "from certwitness.stores.pin import Pin\n"
+        f"words = ({str(tool.here)!r}, 'sub cert', Pin.from_text('x'), 'localhost', {tool.port})\n"
+        "threading.Thread(target=external_bind.bind, args=words).start(); time.sleep(0.5); main(['--version'])"
+    )
+    # As tstclnt, it does not end at the end of its input.
+    (tool.here / "bin" / "tstclnt").write_text("#!/bin/sh\nsleep 8 # $*\n")
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=20)
+    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert f"-d sql:{tool.here} " not in running
+
+
+def test_tool_ends_though_we_were_killed(tool: Tool) -> None:
+    """At the end of its input tstclnt spins: somebody else than us sets it a limit."""
+    tool.bind(BOUND, answer(2, 0x78, 0))
+    command = nss_tools.limited(["tstclnt"], nss_tools.Deadline(10))
+    assert command[1:] == ["-s", "KILL", "11", "tstclnt"]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certwitness.stores.names import canonical, parse_description, same_dn
+from certwitness.stores.names import as_dogtag, canonical, parse_description, same_dn
 
 SUBSYSTEM = "CN=CA Subsystem,O=IPADOMAIN.COM"
 
@@ -165,3 +165,18 @@ def test_another_form_is_no_description(text: str) -> None:
 def test_a_serial_without_end_is_no_description() -> None:
     """A number that no certificate has is refused, not computed."""
     assert parse_description(f"2;{'9' * 100_000};CN=a;CN=b") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("CN=a,1.2.840.113549.1.9.1=a@b,O=X", "CN=a,E=a@b,O=X"),
+        ("2.5.4.5=7+CN=a,O=X", "SERIALNUMBER=7+CN=a,O=X"),
+        ("CN=2.5.4.5=7,O=X", "CN=2.5.4.5=7,O=X"),
+        ("CN=a,1.3.6.1.4.1.99999.1=odd", "CN=a,1.3.6.1.4.1.99999.1=odd"),
+    ],
+)
+def test_dogtags_keywords(text: str, expected: str) -> None:
+    """Dogtag has names for types for which cryptography writes the number; it is the same name."""
+    assert as_dogtag(text) == expected
+    assert same_dn(text, expected)

@@ -19,6 +19,7 @@ from certwitness.evidence import Evidence
 from certwitness.findings import CRITICAL, ERROR, UNKNOWN, Finding
 from certwitness.landing import Holding
 from certwitness.stores.names import same_dn
+from certwitness.stores.nss import NssEntry
 from certwitness.tracked import Tracked
 
 # 389-ds checks client certificates (pki-tomcatd's) with T, servers with C.
@@ -64,7 +65,7 @@ def repository(evidence: Evidence, tracked: Tracked) -> Iterator[Finding]:
             breaks="the CA can neither show nor revoke it, and OCSP answers unknown",
             remedy="Compare with the other CA servers; if they have no record either, have it issued again"
             f" {services.where_to_renew(tracked, evidence)}.",
-            commands=services.renew(tracked),
+            commands=services.renew(tracked, evidence),
         )
 
 
@@ -78,15 +79,21 @@ def repository(evidence: Evidence, tracked: Tracked) -> Iterator[Finding]:
     applies=lambda tracked: catalogue.AUTHORITY in tracked.role.stores,
 )
 def authority_serial(evidence: Evidence, tracked: Tracked) -> Iterator[Finding]:
-    """Of the CA itself and of lightweight CAs."""
+    """Of the CA itself and of lightweight CAs. Where the entry is ahead of this server, not the entry is wrong."""
     for wanted, holding in wrong(evidence, tracked, catalogue.AUTHORITY):
+        if holding.mark == landing.NEWER:
+            continue  # ca-renewal or saved
+        # Dogtag goes by it for lightweight CAs alone (CertificateAuthority.checkForNewerCert, PKI 10.5 to 11.9).
+        lightweight = tracked.role.key == "lightweight-ca"
         yield Finding(
             "",
             ERROR,
             where=holding.where,
             expected=f"authoritySerial {wanted.serial_text}",
             found=holding.reason,
-            breaks="ipa ca-show, and all who ask the CA for its chain, get the old certificate",
+            breaks="at its next start Dogtag puts the certificate of that serial into NSS, and this one out"
+            if lightweight
+            else "the entry names an old certificate; the CA itself goes by its NSS database",
             remedy="Put the serial in (on one server: it replicates).",
             commands=(
                 remedies.modify(evidence.host, holding.where, ("replace", "authoritySerial", [wanted.serial_text])),
@@ -110,8 +117,10 @@ def ca_store(evidence: Evidence, tracked: Tracked) -> Iterator[Finding]:
     wanted = evidence.wanted(tracked)
     if wanted is None:
         return
+    # Where a copy is ahead of this server, ca-renewal says so: what is there must not be replaced by the old one.
+    behind = (one for _, one in wrong(evidence, tracked, catalogue.CA_STORE) if one.mark != landing.NEWER)
     looks = (
-        (_copy(evidence, tracked, wanted, holding) for _, holding in wrong(evidence, tracked, catalogue.CA_STORE)),
+        (_copy(evidence, tracked, wanted, holding) for holding in behind),
         _dirsrv(evidence, tracked, wanted),
     )
     for look in looks:
@@ -192,13 +201,15 @@ def _dirsrv(evidence: Evidence, tracked: Tracked, wanted: Certificate) -> Iterat
         if same_dn(one.subject, wanted.subject)
     ]
     ours = [(nickname, entry) for nickname, entry, one in named if one == wanted]
-    if any("T" in entry.trust.partition(",")[0] for _, entry in ours):
+    if any(_trusts_clients(entry) for _, entry in ours):
         return
+    if any(_trusts_clients(entry) and one.not_before > wanted.not_before for _, entry, one in named):
+        return  # ahead of this server's CA
     nicknames = [*(name for name, _ in ours), *(name for name, *_ in named)]
     nickname = next(iter(nicknames), f"{evidence.host.realm} IPA CA")
     old = max((one for *_, one in named), key=lambda one: one.not_after, default=None)
     valid = old is not None and old.spki_sha256 == wanted.spki_sha256 and old.not_after > evidence.now
-    trusted = any("T" in entry.trust.partition(",")[0] for _, entry, _ in named)
+    trusted = any(_trusts_clients(entry) for _, entry, _ in named)
     critical = not (valid and trusted)
     if ours:
         found = f"trust {ours[0][1].trust}: its certificates are no clients' (no T in the first field)"
@@ -220,6 +231,11 @@ def _dirsrv(evidence: Evidence, tracked: Tracked, wanted: Certificate) -> Iterat
         commands=(command, remedies.restart(f"dirsrv@{evidence.host.instance}")),
         since="" if ours else wording.since(evidence, tracked, wanted),
     )
+
+
+def _trusts_clients(entry: NssEntry) -> bool:
+    """Whether one of a nickname's certificates has T in the first field (``,, or CT,C,C`` where they differ)."""
+    return any("T" in flags.partition(",")[0] for flags in entry.trust.split(" or "))
 
 
 def _public_key(certificate: Certificate) -> bytes:

@@ -127,7 +127,7 @@ def chain(evidence: Evidence, tracked: Tracked) -> Iterator[Finding]:
             found=f"{words} {what}",
             breaks=services.refused(tracked.role),
             remedy=f"Have it issued again {services.where_to_renew(tracked, evidence)}.",
-            commands=services.renew(tracked),
+            commands=services.renew(tracked, evidence),
             since=wording.since(evidence, tracked, held),
         )
     elif issuer is not None and issuer.not_after <= evidence.now and not _is_tracked(evidence, issuer):

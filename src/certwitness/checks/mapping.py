@@ -48,12 +48,15 @@ def pkidbuser_seealso(evidence: Evidence, tracked: Tracked) -> Iterator[Finding]
     found = next((dns for subject, dns in ldap.see_also.items() if same_dn(subject, wanted.subject)), None)
     if found is None:
         raise StoreError("directory", f"nobody asked it for seeAlso={wanted.subject}")
+    own = user.texts("seealso")
+    # The search is by one spelling of the name; what pkidbuser has was read as it is.
+    if not any(same_dn(dn, user.dn) for dn in found) and any(same_dn(text, wanted.subject) for text in own):
+        found = (user.dn, *found)
     strangers = [dn for dn in found if not same_dn(dn, user.dn)]
     if len(found) == 1 and not strangers:
         return
     value = wanted.subject
     commands = [remedies.modify(evidence.host, dn, ("delete", "seeAlso", [value])) for dn in strangers]
-    own = user.texts("seealso")
     if len(found) == len(strangers):
         commands.append(remedies.modify(evidence.host, user.dn, ("replace", "seeAlso", [value])))
         told = f"seeAlso: {', '.join(own)}" if own else "no seeAlso"

@@ -136,7 +136,7 @@ def _ahead(evidence: Evidence, tracked: Tracked, dn: str, wanted: Certificate, o
                 if tracked.role.key == "ca"
                 else "Renew once more on this server: all stores get the new one."
             ),
-            commands=("ipa-certupdate",) if tracked.role.key == "ca" else services.renew(tracked),
+            commands=("ipa-certupdate",) if tracked.role.key == "ca" else services.renew(tracked, evidence),
             since=str(other.as_event()["not_before"]),
         )
     left = wanted.not_after - evidence.now
@@ -145,8 +145,8 @@ def _ahead(evidence: Evidence, tracked: Tracked, dn: str, wanted: Certificate, o
         commands: tuple[str, ...] = ("ipa-certupdate",)
     elif waiting:
         commands = (remedies.getcert(tracked, "refresh"),)
-    else:
-        commands = services.renew(tracked)
+    else:  # it is there, so there is something to wait for
+        commands = (remedies.getcert(tracked, "resubmit", "-w"),) if tracked.request else ()
     return Finding(
         "",
         WARNING if left > SOON else ERROR,

@@ -86,7 +86,7 @@ def _finding(
         found=found,
         breaks=f"{breaks}{_end(request)}",
         remedy=f"{told} Then let certmonger try again {services.where_to_renew(tracked, evidence)}.",
-        commands=services.renew(tracked),
+        commands=services.renew(tracked, evidence),
         since=submitted,
     )
 

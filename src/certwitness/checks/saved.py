@@ -51,7 +51,7 @@ def saved(evidence: Evidence, tracked: Tracked) -> Iterator[Finding]:
             found=f"serial {held.serial_text}{f': {holding.reason}' if holding.reason else ''}",
             breaks=f"what is saved ends on {_date(held.not_after)}, and what was issued is not used",
             remedy=f"Let certmonger renew it once more {services.where_to_renew(tracked, evidence)}.",
-            commands=services.renew(tracked),
+            commands=services.renew(tracked, evidence),
         )
 
 
@@ -68,7 +68,7 @@ def _not_there(evidence: Evidence, tracked: Tracked, level: str, found: str) -> 
         commands = _put_back(evidence, tracked, kept)
         remedy = f"Put back the certificate that certmonger saved there (serial {kept.serial_text})."
     else:
-        commands = services.renew(tracked)
+        commands = services.renew(tracked, evidence)
         remedy = f"Restore it from a backup, or have it issued again {services.where_to_renew(tracked, evidence)}."
     return Finding(
         "",
@@ -118,7 +118,7 @@ def expiry(evidence: Evidence, tracked: Tracked) -> Iterator[Finding]:
             found=f"serial {held.serial_text} ends in {schedule.duration(left)}, on {_date(held.not_after)}{why}",
             breaks=f"from then on {services.refused(tracked.role)}",
             remedy=f"See what certmonger says (getcert list); renew it {services.where_to_renew(tracked, evidence)}.",
-            commands=services.renew(tracked),
+            commands=services.renew(tracked, evidence),
         )
 
 
@@ -154,7 +154,7 @@ def _invalid(evidence: Evidence, tracked: Tracked, held: Certificate, found: str
         found=f"serial {held.serial_text} {found}",
         breaks=services.refused(tracked.role),
         remedy=remedy,
-        commands=services.renew(tracked),
+        commands=services.renew(tracked, evidence),
         since=since,
     )
 

@@ -16,6 +16,7 @@ from certwitness.errors import StoreError
 from certwitness.evidence import Evidence
 from certwitness.host import Host
 from certwitness.stores.names import same_dn
+from certwitness.stores.nss import is_hardware
 from certwitness.tracked import Tracked
 
 _SELF_TEST = "pki-tomcatd will not start: its self-test verifies this certificate"
@@ -90,16 +91,27 @@ def is_ipa_issued(evidence: Evidence, tracked: Tracked) -> bool:
     return held is not None and same_dn(held.issuer, ca_subject(evidence))
 
 
-def renew(tracked: Tracked) -> tuple[str, ...]:
-    """The commands that have a new certificate issued and saved; run on the renewal master where it is shared.
+def renew(tracked: Tracked, evidence: Evidence) -> tuple[str, ...]:
+    """The commands that have a new certificate issued and saved; on another server than the renewal master those that
+    fetch a shared one when the renewal master has renewed it.
 
-    `getcert resubmit` would clear the CA flag of a CA's request (certmonger 0.79.17).
+    `getcert resubmit` would clear the CA flag of a CA's request (certmonger 0.79.17). `ipa-cacert-manage renew` would
+    make the server on which it runs the renewal master, and ``-w`` would wait for the renewal master, for hours.
     """
+    here = _renews_here(tracked, evidence)
     if tracked.role.key == "ca":
-        return ("ipa-cacert-manage renew",)
+        return ("ipa-cacert-manage renew",) if here else ("ipa-certupdate",)
     if tracked.role.key == "lightweight-ca" or tracked.request is None:
         return ()
-    return (shlex.join(["getcert", "resubmit", "-i", tracked.request.id, "-w"]),)
+    return (shlex.join(["getcert", "resubmit", "-i", tracked.request.id, *(["-w"] if here else [])]),)
+
+
+def _renews_here(tracked: Tracked, evidence: Evidence) -> bool:
+    """Whether this server is the one that renews the certificate. False where nobody can know."""
+    try:
+        return not tracked.role.shared or evidence.is_renewal_master
+    except StoreError:
+        return False
 
 
 def where_to_renew(tracked: Tracked, evidence: Evidence) -> str:
@@ -138,7 +150,7 @@ def pem(certificate: Certificate) -> str:
 def bare_pin_file(evidence: Evidence, location: str) -> str:
     """A file that holds the PIN of an NSS database and nothing else; "" where none is known."""
     for request in evidence.requests_at(location):
-        if request.pin_file:
+        if request.pin_file and not is_hardware(request.token):
             return request.pin_file
     usual = os.path.join(location, "pwdfile.txt")
     return usual if os.path.isfile(usual) else ""

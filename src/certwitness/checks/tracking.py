@@ -173,9 +173,9 @@ class Place(NamedTuple):
 )
 def tracking(evidence: Evidence) -> Iterator[Finding]:
     """One finding for each certificate. What another CA issued for httpd or 389-ds, FreeIPA does not track either."""
-    tracked = {(os.path.normpath(one.location), one.nickname.rpartition(":")[2]) for one in evidence.requests}
+    tracked = {(os.path.realpath(one.location), one.nickname.rpartition(":")[2]) for one in evidence.requests}
     for place in _places(evidence):
-        if (os.path.normpath(place.location), place.nickname) in tracked:
+        if (os.path.realpath(place.location), place.nickname.rpartition(":")[2]) in tracked:
             continue
         yield Finding(
             "",
@@ -191,7 +191,8 @@ def tracking(evidence: Evidence) -> Iterator[Finding]:
 
 def _places(evidence: Evidence) -> Iterator[Place]:
     host = evidence.host
-    if services.has_ca(evidence):
+    # A CA of whose certificates not one is tracked any more still has its configuration.
+    if services.has_ca(evidence) or os.path.lexists(host.cs_cfg):
         for nickname in evidence.nss(host.pki_nssdb).entries:
             role = catalogue.role_of(nickname=nickname, location=host.pki_nssdb, post_save="")
             if role.key:

@@ -77,6 +77,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     if not sys.warnoptions:
         # Those of libraries are nothing to an admin. Set before there are threads, whose own settings mix.
         warnings.simplefilter("ignore")
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         # A nickname need not fit the locale.
         if hasattr(stream, "reconfigure"):
@@ -91,9 +92,24 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except OSError as error:
         status = _fail(f"output: {error.strerror}")
     if threading.active_count() > 1:
-        # A reader of a store that hangs, and that nobody waits for any more, must not hold up the end.
+        # A reader of a store that hangs, and that nobody waits for any more, must not hold up the end; nor may what it
+        # runs go on without it.
+        nss_tools = sys.modules.get("certwitness.stores.nss_tools")
+        if nss_tools:
+            nss_tools.kill_all()
         os._exit(status)
     sys.exit(status)
+
+
+def _open_standard_streams() -> None:
+    """Open descriptors 0 to 2 on /dev/null where they are closed: a PIN or a socket of ours became one of them."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def run(arguments: list[str]) -> int:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import locale
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -72,7 +73,9 @@ def below(findings: Sequence[Finding], columns: int) -> Iterator[Line]:
     shown = first(findings)
     yield from report(shown, columns, LONGEST_COMMANDS)
     rest = len(findings) - len(shown)
-    certificate = shown[0].certificate if len(shown) == 1 else ""
+    # Commands that are too long for this screen have been pointed to already.
+    told = sum(map(len, shown[0].commands)) > LONGEST_COMMANDS
+    certificate = shown[0].certificate if len(shown) == 1 and not told else ""
     yield Line("")
     if certificate:
         yield Line(clean(f"this certificate: {verify_command(certificate)}"))
@@ -89,5 +92,6 @@ def first(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def prints_unicode() -> bool:
-    """Whether what reads the output takes UTF-8."""
-    return (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf8")
+    """Whether what reads the output takes UTF-8: Python writes it in the locale C as well."""
+    encodings = (sys.stdout.encoding or "", locale.nl_langinfo(locale.CODESET))
+    return all(name.lower().replace("-", "") == "utf8" for name in encodings)

@@ -12,8 +12,7 @@ from certwitness.render.runs import Line
 from certwitness.render.text import clean, moment
 
 STYLES = {CRITICAL: "bad", ERROR: "bad", WARNING: "warn", UNKNOWN: "warn", PENDING: "dim", "": "good"}
-# How the headline counts them.
-_COUNTED = {CRITICAL: "critical", ERROR: "in error", WARNING: "a risk", UNKNOWN: "could not look", PENDING: "too early"}
+_NOUNS = ("error", "warning")
 _LABEL = 10
 _NARROWEST = 40
 
@@ -21,8 +20,8 @@ _NARROWEST = 40
 def headline(findings: Sequence[Finding], certificates: int, checks: int, host: str) -> Line:
     """How much was looked at, and how bad the worst of it is."""
     level = worst(findings)
-    counts = [(sum(finding.level == one for finding in findings), _COUNTED[one]) for one in LEVELS]
-    words = ", ".join(f"{count} {name}" for count, name in counts if count)
+    counts = [(sum(finding.level == one for finding in findings), one.lower()) for one in LEVELS]
+    words = ", ".join(plural(count, name) if name in _NOUNS else f"{count} {name}" for count, name in counts if count)
     text = f"{host}: {plural(certificates, 'certificate')}, {plural(checks, 'check')}: {level or 'OK'}"
     return Line(clean(f"{text} ({words})" if words else text), STYLES[level])
 
@@ -75,7 +74,8 @@ def labelled(label: str, words: str, columns: int, style: str = "") -> Iterator[
 
 def verify_command(certificate: str) -> str:
     """How to look at a certificate again, or at everything ("")."""
-    return f"certwitness verify {shlex.quote(certificate)}" if certificate else "certwitness verify"
+    dashes = "-- " if certificate.startswith("-") else ""
+    return f"certwitness verify {dashes}{shlex.quote(certificate)}" if certificate else "certwitness verify"
 
 
 def plural(count: int, name: str) -> str:

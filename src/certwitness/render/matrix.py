@@ -105,7 +105,7 @@ def _more(row: Row, now: datetime) -> str:
     """What the shorter form tells of a certificate that is not well, below its row; "" where it is."""
     if not row.level and row.state in ("MONITORING", "?"):
         return ""
-    return f"certmonger: {row.state}  last renewal: {_last(row)}  next try: {_next(row.next_try, now)}"
+    return f"last renewal: {_last(row)}  next try: {_next(row.next_try, now)}"
 
 
 def _name(row: Row) -> Part:
@@ -134,7 +134,7 @@ def _state(row: Row) -> Part:
 def _last(row: Row) -> str:
     if row.renewal is None:
         return "-"
-    day = moment(row.renewal.last)[:10]
+    day = clean(moment(row.renewal.last)[:10])
     return day if row.renewal.state == "issued" else f"{day} {row.renewal.state}"
 
 

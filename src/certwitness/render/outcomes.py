@@ -13,7 +13,7 @@ from certwitness.render.findings import report, verify_command
 from certwitness.render.runs import Event, Line
 from certwitness.render.text import clean, moment
 
-_FOUND = {"older": "an older one", "newer": "a newer one", "other": "something different"}
+_FOUND = {"older": "an older certificate", "newer": "a newer certificate", "other": "something different"}
 
 
 def outcome_lines(event: Event | None, name: str, columns: int = 0) -> Iterator[Line]:
@@ -35,8 +35,9 @@ def outcome_lines(event: Event | None, name: str, columns: int = 0) -> Iterator[
     yield Line(clean(f"{outcome.words()} (seen {at} UTC)"), "bad" if outcome.critical else "warn")
     for place in outcomes.places_astray(event):
         mark, reason = text(place.get("mark")), text(place.get("reason"))
-        words = f"  {text(place.get('store'))}: {text(place.get('where'))}: {_FOUND.get(mark, mark)}"
-        yield Line(clean(f"{words} ({reason})" if reason else words))
+        yield Line(
+            clean(f"  {text(place.get('store'))}: {text(place.get('where'))}: {reason or _FOUND.get(mark, mark)}")
+        )
     yield from report([_finding(fields) for fields in mappings(event.get("findings"))], columns)
     yield Line("")
     yield Line(clean(f"when it is mended: {verify}"))

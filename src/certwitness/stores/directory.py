@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from certwitness.certificates import Certificate
 from certwitness.errors import CertificateError, StoreError
-from certwitness.stores.names import canonical, parse_description, same_dn
+from certwitness.stores.names import as_dogtag, canonical, parse_description, same_dn
 
 if TYPE_CHECKING:
     from ldap.ldapobject import LDAPObject
@@ -116,7 +116,7 @@ def read(uri: str, suffix: str, subjects: Callable[[], Sequence[str]], *, timeou
     """Read everything from the server at `uri` (``ldapi://%2Frun%2Fslapd-IPADOMAIN-COM.socket``).
 
     `subjects` gives names (RFC 4514) to look for in seeAlso and in the CA's repository. It is called when the first
-    wave of searches is on its way, so that what it does costs no time of its own. `timeout_s` is for all together.
+    wave of searches is on its way, so that what it does costs no time of its own. `timeout_s` is for all else together.
     Raises StoreError: not there, no answer in time, not bound as Directory Manager, a search refused or cut short.
     """
     try:
@@ -128,7 +128,9 @@ def read(uri: str, suffix: str, subjects: Callable[[], Sequence[str]], *, timeou
         session = _Session(uri, timeout_s)
         bound_as = session.bind()
         first = session.send(_first_wave(suffix))
+        asked = time.monotonic()
         names = tuple(dict.fromkeys(subjects()))
+        session.deadline += time.monotonic() - asked  # not this server's fault
         renewal, people, kra_people, *rest = (session.receive(search) for search in first)
         authorities, store, legacy, masters, ca, config = rest
         second = session.send(_second_wave(suffix, names)) if names else []
@@ -178,13 +180,15 @@ def _first_wave(suffix: str) -> list[Search]:
 def _second_wave(suffix: str, names: Sequence[str]) -> list[Search]:
     from ldap.filter import escape_filter_chars
 
-    def any_of(attribute: str) -> str:
-        return "(|" + "".join(f"({attribute}={escape_filter_chars(name)})" for name in names) + ")"
+    def any_of(attribute: str, texts: Iterable[str] = names) -> str:
+        return "(|" + "".join(f"({attribute}={escape_filter_chars(text)})" for text in texts) + ")"
 
+    # The server compares seeAlso as a name, subjectName as text: that is to be found however it is spelled.
+    spellings = dict.fromkeys(text for name in names for text in (name, as_dogtag(name)))
     return [
-        (REPOSITORY, ONE, any_of("subjectName"), ("subjectName", "userCertificate")),
-        (suffix, SUBTREE, any_of("seeAlso"), ("seeAlso",)),
-        ("o=ipaca", SUBTREE, any_of("seeAlso"), ("seeAlso",)),
+        (REPOSITORY, ONE, any_of("subjectName", spellings), ("subjectName", "userCertificate")),
+        (suffix, SUBTREE, any_of("seeAlso", spellings), ("seeAlso",)),
+        ("o=ipaca", SUBTREE, any_of("seeAlso", spellings), ("seeAlso",)),
     ]
 
 
@@ -195,7 +199,7 @@ class _Session:
         import ldap
 
         self._uri = uri
-        self._deadline = time.monotonic() + timeout_s
+        self.deadline = time.monotonic() + timeout_s
         connection: LDAPObject = ldap.initialize(uri)
         # What is set here, no ldap.conf or .ldaprc of the administrator's changes.
         for option, value in (
@@ -212,10 +216,11 @@ class _Session:
 
     def bind(self) -> str:
         """SASL EXTERNAL; returns the identity. Raises StoreError if it is not Directory Manager's."""
-        import ldap.sasl
+        import ldap
 
         try:
-            self._connection.sasl_interactive_bind_s("", ldap.sasl.external())
+            # Not sasl_interactive_bind_s: while a server hangs, that holds the GIL, and with it every thread.
+            self._connection.sasl_bind_s("", "EXTERNAL", "")
         except ldap.INAPPROPRIATE_AUTH as error:  # 389-ds 2.3 to whom it does not know by uid
             raise StoreError(STORE, f"{self._uri}: {_reason(error)}: run as root") from error
         self._connection.timeout = self._left()
@@ -255,7 +260,7 @@ class _Session:
             pass
 
     def _left(self) -> float:
-        return max(0.001, self._deadline - time.monotonic())  # 0 would be a look without waiting
+        return max(0.001, self.deadline - time.monotonic())  # 0 would be a look without waiting
 
 
 def _value(found: Found, name: str) -> str | None:

@@ -86,9 +86,9 @@ class _EndedError(Exception):
 def _converse(command: list[str], store: str, secret: int, deadline: nss_tools.Deadline) -> BindResult:
     with ExitStack() as stack:
         words = stack.enter_context(nss_tools.memory())
-        process = stack.enter_context(
-            subprocess.Popen(
-                command,
+        with nss_tools.STARTING:
+            process = subprocess.Popen(
+                nss_tools.limited(command, deadline),
                 stdin=subprocess.PIPE,  # stays open to the end: at the end of its input tstclnt spins
                 stdout=subprocess.PIPE,
                 stderr=words,
@@ -98,7 +98,8 @@ def _converse(command: list[str], store: str, secret: int, deadline: nss_tools.D
                 env=nss_tools.environment(),
                 cwd="/",
             )
-        )
+            nss_tools.started(process)
+        stack.enter_context(process)
         stack.callback(nss_tools.kill_group, process)
         client = _Client(process, store, deadline)
         try:

@@ -40,11 +40,24 @@ _NAMES = {
     "0.9.2342.19200300.100.1.25": "dc domaincomponent",
     "1.2.840.113549.1.9.1": "e email emailaddress",
 }
+# What Dogtag writes (JSS, X500NameAttrMap) where cryptography writes the number.
+_DOGTAG = {
+    "2.5.4.4": "SN",
+    "2.5.4.5": "SERIALNUMBER",
+    "2.5.4.12": "TITLE",
+    "2.5.4.42": "GIVENNAME",
+    "2.5.4.43": "INITIALS",
+    "2.5.4.44": "GENERATIONQUALIFIER",
+    "2.5.4.46": "DNQUALIFIER",
+    "0.9.2342.19200300.100.1.3": "MAIL",
+    "1.2.840.113549.1.9.1": "E",
+}
 _TYPES = {name: oid for oid, names in _NAMES.items() for name in names.split()}
 _STRINGS = {0x0C: "utf-8", 0x12: "ascii", 0x13: "ascii", 0x14: "latin-1", 0x16: "ascii", 0x1C: "utf-32-be"}
 _STRINGS[0x1E] = "utf-16-be"
 
 _TYPE = re.compile(r"\s*(?:OID\.)?([0-9]+(?:\.[0-9]+)*|[A-Za-z][A-Za-z0-9-]*)\s*=\s*", re.IGNORECASE | re.ASCII)
+_NUMBER = re.compile(r"(?:(?<=^)|(?<=[,+]))([0-9]+(?:\.[0-9]+)+)(?==)", re.ASCII)
 _HEX = re.compile(r"#((?:[0-9A-Fa-f]{2})+)\s*")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"\s*', re.DOTALL)
 _PLAIN = re.compile(r'(?:[^",;+\\]|\\.)*', re.DOTALL)
@@ -75,6 +88,11 @@ def same_dn(a: str, b: str) -> bool:
     if None in names:
         return a.casefold() == b.casefold()
     return names[0] == names[1]
+
+
+def as_dogtag(text: str) -> str:
+    """A name as cryptography writes it (RFC 4514), with the keywords that Dogtag has for types without one there."""
+    return _NUMBER.sub(lambda match: _DOGTAG.get(match[1], match[1]), text)
 
 
 def canonical(text: str) -> Name | None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,11 @@ from certwitness.errors import StoreError
 
 # Fedora and RHEL keep tstclnt apart (nss-tools 3.x); a service's PATH may lack /usr/bin.
 _PLACES = ("/usr/bin", "/usr/lib64/nss/unsupported-tools", "/usr/lib/nss/unsupported-tools")
+# What is running now, in any thread; and whether this process is about to end.
+_running: set[subprocess.Popen[bytes]] = set()
+_ending = threading.Event()
+# Held while a tool is started that would not end without us.
+STARTING = threading.Lock()
 _PACKAGES = "install nss-tools (Fedora, RHEL) or libnss3-tools (Debian, Ubuntu)"
 
 
@@ -73,6 +79,7 @@ def run(command: Sequence[str | bytes], deadline: Deadline, store: str, pass_fds
         env=environment(),
         cwd="/",
     ) as process:
+        started(process)
         try:
             out, err = process.communicate(timeout=deadline.left)
         except subprocess.TimeoutExpired as error:
@@ -93,8 +100,30 @@ def memory() -> Iterator[int]:
         os.close(descriptor)
 
 
+def limited(command: Sequence[str], deadline: Deadline) -> list[str]:
+    """The command of a tool that would not end when we are gone: coreutils' timeout ends it then."""
+    timeout = shutil.which("timeout", path=os.pathsep.join(("/usr/bin", "/bin")))
+    return [*([timeout, "-s", "KILL", f"{deadline.left + 1:.0f}"] if timeout else []), *command]
+
+
+def started(process: subprocess.Popen[bytes]) -> None:
+    """Remember a tool that was started, for `kill_all`; after that it has no business any more."""
+    _running.add(process)
+    if _ending.is_set():
+        kill_group(process)
+
+
+def kill_all() -> None:
+    """Kill every tool that runs or is being started: for the end of this process while a reader is at work."""
+    _ending.set()
+    with STARTING:
+        for process in tuple(_running):
+            kill_group(process)
+
+
 def kill_group(process: subprocess.Popen[bytes]) -> None:
     """Kill a child that is not reaped yet, with all that it started."""
+    _running.discard(process)
     if process.returncode is None:
         try:
             os.killpg(process.pid, signal.SIGKILL)
