@@ -22,7 +22,7 @@ def read(host: Host, location: str, requests: Sequence[Request]) -> nss.NssDatab
     there = [one for one in requests if one.nickname and nss.is_hardware(one.token)]
     if not there:
         return database
-    tokens = nss.read(location, [f"{one.token}:{one.nickname}" for one in there], _token_pin(host, there))
+    tokens = nss.read(location, [f"{one.token}:{one.nickname}" for one in there], token_pin(host, location, there))
     problems = [problem for problem in (database.pin_problem, tokens.pin_problem) if problem]
     return nss.NssDatabase(location, {**database.entries, **tokens.entries}, "; ".join(problems))
 
@@ -39,9 +39,10 @@ def pin(host: Host, location: str, requests: Sequence[Request]) -> Pin | None:
     return _from_file(host.pki_password_file) if location.rstrip("/") == host.pki_nssdb.rstrip("/") else None
 
 
-def _token_pin(host: Host, requests: Sequence[Request]) -> Pin | None:
-    """Dogtag's password.conf has the PINs of all tokens (``hardware-TOKEN=``), a request that of its own."""
-    return _from_file(host.pki_password_file) or next((one.pin for one in requests if one.pin), None)
+def token_pin(host: Host, location: str, requests: Sequence[Request]) -> Pin | None:
+    """The PINs of the HSM's tokens: Dogtag's password.conf has all of them (``hardware-TOKEN=``), a request its own."""
+    dogtag = _from_file(host.pki_password_file) if location.rstrip("/") == host.pki_nssdb.rstrip("/") else None
+    return dogtag or next((one.pin for one in requests if one.pin and nss.is_hardware(one.token)), None)
 
 
 def _from_file(path: str) -> Pin | None:

@@ -18,7 +18,7 @@ from certwitness import certmonger, databases
 from certwitness.certificates import Certificate
 from certwitness.errors import LogError, StoreError
 from certwitness.events import fields, reader, renewals
-from certwitness.stores import ajp, certmap, cs_cfg, directory, external_bind, nss, pem, renewal_lock, served
+from certwitness.stores import ajp, certmap, cs_cfg, directory, external_bind, pem, renewal_lock, served
 from certwitness.stores.names import same_dn
 from certwitness.tracked import LONGEST_SAVE_S, LONGEST_STEP_S, SUBSYSTEM, Tracked, of_requests, usual_places
 
@@ -103,9 +103,7 @@ class Evidence:
 
     def entry(self, tracked: Tracked) -> NssEntry | None:
         """What the NSS database has under the certificate's nickname, on the token that the request names."""
-        token = tracked.request.token if tracked.request else ""
-        name = f"{token}:{tracked.nickname}" if nss.is_hardware(token) else tracked.nickname
-        return self.nss(tracked.location).get(name)
+        return self.nss(tracked.location).get(tracked.nickname_for_tools)
 
     def pem(self, path: str) -> PemFile:
         """The certificates of a PEM file."""
@@ -273,10 +271,11 @@ class Evidence:
         subsystem = self.by_role(SUBSYSTEM)
         if subsystem is None:
             raise StoreError("bind", "no subsystem certificate is tracked here")
-        pin = self.pin(subsystem.location)
+        find = databases.token_pin if subsystem.on_hardware else databases.pin
+        pin = find(self.host, subsystem.location, self.requests_at(subsystem.location))
         if pin is None:
             raise StoreError("bind", f"no PIN is known for {subsystem.location}")
-        return external_bind.bind(subsystem.location, subsystem.nickname, pin, *self.host.ldaps_address)
+        return external_bind.bind(subsystem.location, subsystem.nickname_for_tools, pin, *self.host.ldaps_address)
 
     def _log(self) -> tuple[Renewal, ...]:
         folding = renewals.Fold()

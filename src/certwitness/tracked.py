@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from certwitness import catalogue
+from certwitness.stores import nss
 
 if TYPE_CHECKING:
     from certwitness.catalogue import Role
@@ -47,6 +48,16 @@ class Tracked:
         if self.ambiguous:
             return f"{self.nickname} in {self.location}"
         return self.nickname or self.location
+
+    @property
+    def on_hardware(self) -> bool:
+        """Whether it is on an HSM's token: tools call it TOKEN:nickname there."""
+        return self.request is not None and nss.is_hardware(self.request.token)
+
+    @property
+    def nickname_for_tools(self) -> str:
+        """Its nickname as NSS's tools take it."""
+        return f"{self.request.token}:{self.nickname}" if self.request and self.on_hardware else self.nickname
 
     @property
     def resting(self) -> bool:

@@ -50,7 +50,7 @@ EXPECTED: dict[str, Expected] = {
     "connector-old": {("cs-cfg", TRANSPORT, ERROR)},
     "kra-cs-cfg-old": {("cs-cfg", STORAGE, WARNING)},
     "ra-key-mode": {("file-mode", RA, ERROR)},
-    "authority-serial-old": {("authority-serial", CA_NICKNAME, ERROR)},
+    "authority-serial-old": {("authority-serial", CA_NICKNAME, WARNING)},
     "lightweight-authority-serial-old": {("authority-serial", LIGHTWEIGHT, ERROR)},
     "ca-store-old": {("ca-store", CA_NICKNAME, ERROR)},
     "legacy-ca-old": {("ca-store", CA_NICKNAME, ERROR)},

@@ -16,7 +16,7 @@ from certwitness.checks import remedies, services, wording
 from certwitness.checks.check import certificate_check
 from certwitness.errors import StoreError
 from certwitness.evidence import Evidence
-from certwitness.findings import CRITICAL, ERROR, UNKNOWN, Finding
+from certwitness.findings import CRITICAL, ERROR, UNKNOWN, WARNING, Finding
 from certwitness.landing import Holding
 from certwitness.stores.names import same_dn
 from certwitness.stores.nss import NssEntry
@@ -74,7 +74,7 @@ def repository(evidence: Evidence, tracked: Tracked) -> Iterator[Finding]:
     ERROR,
     rows=(13,),
     compares="authoritySerial of the CA's entry in ou=authorities with the CA certificate's serial",
-    failure="the CA goes on handing out its old certificate as the issuer's",
+    failure="a lightweight CA goes back to its old certificate at Dogtag's next start; the CA's entry is out of date",
     replicates=True,
     applies=lambda tracked: catalogue.AUTHORITY in tracked.role.stores,
 )
@@ -87,7 +87,7 @@ def authority_serial(evidence: Evidence, tracked: Tracked) -> Iterator[Finding]:
         lightweight = tracked.role.key == "lightweight-ca"
         yield Finding(
             "",
-            ERROR,
+            ERROR if lightweight else WARNING,
             where=holding.where,
             expected=f"authoritySerial {wanted.serial_text}",
             found=holding.reason,

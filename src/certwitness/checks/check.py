@@ -19,8 +19,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Callable
 
+from certwitness.errors import StoreError
 from certwitness.evidence import Evidence
-from certwitness.findings import Finding
+from certwitness.findings import UNKNOWN, Finding
 from certwitness.tracked import Tracked
 
 HostChecker = Callable[[Evidence], Iterator[Finding]]
@@ -51,10 +52,17 @@ class Check:
     applies: Callable[[Tracked], bool] = lambda _: True
 
     def find(self, evidence: Evidence, tracked: Tracked | None) -> list[Finding]:
-        """Run it, on the host where `tracked` is None. Raises StoreError."""
-        if self.of_certificate and tracked:
-            return list(self.of_certificate(evidence, tracked))
-        return list(self.of_host(evidence)) if self.of_host else []
+        """Run it, on the host where `tracked` is None. What it found before a store could not be read is kept."""
+        looking = self.of_certificate(evidence, tracked) if self.of_certificate and tracked else iter(())
+        if self.of_host:
+            looking = self.of_host(evidence)
+        found: list[Finding] = []
+        try:
+            for finding in looking:
+                found.append(finding)
+        except StoreError as error:
+            found.append(Finding("", UNKNOWN, where=error.store, found=f"could not look: {error.reason}"))
+        return found
 
 
 def host_check(

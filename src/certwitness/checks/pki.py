@@ -160,7 +160,7 @@ found = [c.get("secret") or c.get("requiredSecret") for c in tree.parse(tomcat).
 secret = next(filter(None, found))
 with open(apache, "r+", encoding="utf-8") as file:
     text = file.read()
-    lines = [re.sub(r"(ajp://\\S+).*", lambda match: f"{{match[1]}} secret={{secret}}", line)
+    lines = [re.sub(r"(ajp://\\S+)(?:\\s+secret=\\S+)?", lambda match: f"{{match[1]}} secret={{secret}}", line)
              if re.match(r"\\s*ProxyPass(Match)?\\s", line, re.I) else line for line in text.split("\\n")]
     file.seek(0)
     file.write("\\n".join(lines))

@@ -86,7 +86,8 @@ def _finding(
         found=found,
         breaks=f"{breaks}{_end(request)}",
         remedy=f"{told} Then let certmonger try again {services.where_to_renew(tracked, evidence)}.",
-        commands=services.renew(tracked, evidence),
+        # A new CA certificate is no remedy for a PIN or a permission that is missing.
+        commands=services.renew(tracked, evidence) if tracked.role.key != "ca" else (),
         since=submitted,
     )
 

@@ -183,9 +183,11 @@ def trust_flags(evidence: Evidence, tracked: Tracked) -> Iterator[Finding]:
         expected=f"trust {wanted}",
         found=f"trust {entry.trust}: {faults}",
         breaks="pki-tomcatd will not start: its self-test (SystemCertsVerification) fails",
-        remedy="Set the flags and restart Dogtag."
+        remedy=f"Set the flags{' (certutil -h TOKEN)' if tracked.on_hardware else ''} and restart Dogtag."
         + (" FreeIPA 4.13.0 to 4.13.3 loses them at each renewal of this certificate." if audit else ""),
-        commands=(
+        commands=()
+        if tracked.on_hardware
+        else (
             services.certutil(evidence, tracked.location, "-M", "-n", tracked.nickname, "-t", wanted),
             remedies.restart(unit),
         ),

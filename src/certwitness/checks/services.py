@@ -69,8 +69,8 @@ def unit(host: Host, role: Role) -> str:
 
 
 def has_ca(evidence: Evidence) -> bool:
-    """Whether this server runs a CA: its certificates are in Dogtag's NSS database."""
-    return any(one.role.unit == PKI for one in evidence.tracked)
+    """Whether this server runs a CA: Dogtag's certificates are tracked, or its configuration is there."""
+    return any(one.role.unit == PKI for one in evidence.tracked) or os.path.lexists(evidence.host.cs_cfg)
 
 
 def has_kra(evidence: Evidence) -> bool:
