@@ -18,6 +18,7 @@ demo: packages dev
 bench: packages dev
 	$(BIN)/python -m bench.helper
 	$(BIN)/python -m bench.reading
+	$(BIN)/python -m bench.gate
 	$(BIN)/python -m bench.verify
 
 lint: dev

@@ -57,7 +57,7 @@ EXPECTED: dict[str, Expected] = {
     "ca-crt-old": {("ca-store", CA_NICKNAME, ERROR)},
     "nss-ca-old": {("ca-store", CA_NICKNAME, ERROR)},
     "nss-ca-missing": {("ca-store", CA_NICKNAME, CRITICAL), BIND},
-    "trust-audit-lost": {("trust-flags", AUDIT, CRITICAL)},
+    "trust-audit-lost": {("trust-flags", AUDIT, ERROR)},
     "certmonger-old-view": {("certmonger-view", OCSP, WARNING)},
     "request-on-reuse": {("request-ca", CA_NICKNAME, ERROR)},
     "ca-definition-missing": {("ca-definition", "", ERROR)},
@@ -208,7 +208,7 @@ def test_without_certmonger_the_stores_are_still_checked(world: World) -> None:
     BREAKS["cs-cfg-missing-directive"].apply(world)
     world.certmonger.stop()
     results = examine(world)
-    assert levels(results) == {("trust-flags", AUDIT, CRITICAL), ("cs-cfg", OCSP, ERROR)}
+    assert levels(results) == {("trust-flags", AUDIT, ERROR), ("cs-cfg", OCSP, ERROR)}
     assert {check for check, _ in unknown(results)} == {"ca-definition", "tracking"}
 
 

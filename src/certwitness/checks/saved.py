@@ -164,7 +164,7 @@ def _invalid(evidence: Evidence, tracked: Tracked, held: Certificate, found: str
     CRITICAL,
     rows=(15,),
     compares="the trust flags in the NSS database with those that Dogtag needs (audit u,u,Pu, CA CTu,Cu,Cu)",
-    failure="Dogtag's self-test fails, and pki-tomcatd stops at its next start",
+    failure="Dogtag trusts nobody (the CA's C); its self-test fails (before PKI 10.6.8), or says so with every look",
     found_by="IPACertNSSTrust, CASystemCertTrustFlagCheck",
     applies=lambda tracked: tracked.storage == "NSSDB" and bool(tracked.role.trust),
 )
@@ -175,14 +175,19 @@ def trust_flags(evidence: Evidence, tracked: Tracked) -> Iterator[Finding]:
     if entry is None or (faults := untrusted(entry.trust, wanted)) == "":
         return
     audit = tracked.role.key in ("audit", "kra-audit")
+    # Without C for SSL Dogtag refuses 389-ds's certificate. The rest stopped the CA before PKI 10.6.8, when the
+    # self-test looked at more than dates (PKI c7b8771119).
+    nobody = tracked.role.key == "ca" and "C" not in entry.trust.split(",")[0]
     unit = services.unit(evidence.host, tracked.role)
     yield Finding(
         "",
-        CRITICAL,
+        CRITICAL if nobody else ERROR,
         where=tracked.location,
         expected=f"trust {wanted}",
         found=f"trust {entry.trust}: {faults}",
-        breaks="pki-tomcatd will not start: its self-test (SystemCertsVerification) fails",
+        breaks="pki-tomcatd will not start: it refuses 389-ds's certificate"
+        if nobody
+        else "Dogtag's self-test fails: before PKI 10.6.8 pki-tomcatd does not start",
         remedy=f"Set the flags{' (certutil -h TOKEN)' if tracked.on_hardware else ''} and restart Dogtag."
         + (" FreeIPA 4.13.0 to 4.13.3 loses them at each renewal of this certificate." if audit else ""),
         commands=()

@@ -27,6 +27,8 @@ PIPE_CLOSED = 141
 SUBCOMMANDS = {
     "status": "One screen: which certificate is in which store, the worst first.",
     "verify": "What is wrong with the stores, what it breaks, how to mend it.",
+    "gate": "Is it safe to restart or upgrade now? 0 allow, 2 block.",
+    "release": "Let a service start though the gate blocks it.",
     "checks": "What is compared, and what a failure means.",
     "renewals": "One row a renewal, newest first.",
     "show": "One renewal from its first run to its last.",

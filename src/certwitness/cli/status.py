@@ -32,13 +32,17 @@ def command(ctx: click.Context, as_json: bool) -> None:
     Nothing is changed. Exit status as that of `certwitness verify`: 0 all is well, or too early to judge; 1 WARNING;
     2 CRITICAL or ERROR; 3 UNKNOWN.
     """
-    from certwitness import host, overview
+    from certwitness import gate, holds, host, overview
     from certwitness.checks import CHECKS
     from certwitness.cli import looking
     from certwitness.evidence import Evidence
     from certwitness.render.matrix import matrix
+    from certwitness.render.verdict import standing
 
     there = host.load(configuration(ctx))
+    held, problems = holds.every(there.config, gate.SERVICES)
+    for problem in problems:
+        click.echo(f"certwitness: {clean(problem)}", err=True)
     with Evidence(there) as evidence:
         seen = looking.look(evidence, CHECKS)
         rows = overview.rows(evidence, seen.findings)
@@ -47,6 +51,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
                 "host": there.name,
                 "when": evidence.stamp,
                 "status": worst(seen.findings) or "OK",
+                "holds": [one.as_json() for one in held],
                 "certificates": [row.as_json() for row in rows],
                 "host_findings": [one.as_event() for one in seen.findings if not one.certificate],
             }
@@ -54,6 +59,8 @@ def command(ctx: click.Context, as_json: bool) -> None:
             ctx.exit(exit_status(seen.findings))
         terminal = on_terminal()
         columns = width() if terminal else 0
+        for line in standing(held, evidence.now):
+            sys.stdout.write(styled(line.text, line.style, terminal) + "\n")
         top = headline(seen.findings, len(rows), len(CHECKS), there.name)
         sys.stdout.write(styled(top.text, top.style, terminal) + "\n\n")
         if not rows:

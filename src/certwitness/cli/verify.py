@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from certwitness.cli.options import config_option, configuration, json_option
-from certwitness.errors import LogError, StoreError
+from certwitness.errors import CertwitnessError, LogError, StoreError
 from certwitness.findings import Finding, exit_status
 from certwitness.render.findings import checks_named, headline, plural, report
 from certwitness.render.runs import Line
@@ -20,9 +20,12 @@ from certwitness.render.text import clean, shorten
 
 if TYPE_CHECKING:
     from certwitness.cli.looking import Look
+    from certwitness.evidence import Evidence
 
 # A day: whoever waits longer wants monitoring.
 LONGEST_WAIT_S = 86400
+# What is read has been read; a bind may have to be waited for.
+HOLDS_S = 5.0
 
 
 @click.command("verify")
@@ -105,6 +108,21 @@ def _record(last: Look) -> str:
         verification.record(last.evidence, last.results, last.names)
     except (LogError, StoreError) as error:
         return f"the outcome is not in the event log: {error}"
+    return _end_holds(last.evidence)
+
+
+def _end_holds(evidence: Evidence) -> str:
+    """End the gate's holds whose cause is gone; what went wrong with that, or ""."""
+    from certwitness import gate, holds, judging
+
+    config = evidence.host.config
+    held = {hold.service: hold for hold in holds.every(config, gate.SERVICES)[0]}
+    services = [gate.SERVICES[name] for name in held]
+    try:
+        for verdict in judging.verdicts(evidence, services, held, HOLDS_S) if held else ():
+            judging.end_if_gone(config, verdict, held[verdict.service])
+    except CertwitnessError as error:
+        return str(error)
     return ""
 
 

@@ -33,6 +33,8 @@ def one_line(event: Event) -> Line:
         words.append(kind)
         if kind == "verified":
             words.append(_verified_words(event))
+        elif "service" in event:
+            words += [text(event["service"]), _gate_words(event)]
         return Line(clean(" ".join(words)), LEVEL_STYLES.get(level, ""))
     operation = text(event.get("operation"))
     words.append(operation or "(no operation)")
@@ -57,6 +59,14 @@ def one_line(event: Event) -> Line:
     if following:
         line += f"; {following}"
     return Line(clean(line), LEVEL_STYLES.get(level, ""))
+
+
+def _gate_words(event: Event) -> str:
+    """What the gate says of a service's start, or who let it start."""
+    checks = ", ".join(dict.fromkeys(text(finding.get("check")) for finding in mappings(event.get("findings"))))
+    verdict = ": ".join(filter(None, (text(event.get("verdict")), checks)))
+    who = ", ".join(filter(None, (text(event.get("by")), text(event.get("reason")))))
+    return verdict or who
 
 
 def _verified_words(event: Event) -> str:

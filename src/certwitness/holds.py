@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: MIT
+"""Holds: what the gate blocked stays known until the cause is gone, or an administrator releases it.
+
+One file a service, <state directory>/holds/<service>.json, replaced whole. It decides nothing: the gate judges anew at
+every start, and looks here only for a release. So a file that is lost or garbage costs the memory, never a start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Any
+
+from certwitness.config import Config
+from certwitness.errors import CertwitnessError
+from certwitness.events import log
+from certwitness.events.fields import mapping, mappings, text
+from certwitness.findings import Finding
+
+DIRECTORY = "holds"
+_LARGEST = 1 << 20
+# A clock that was set back further than this since the release ends the release.
+_CLOCK_S = 300
+
+
+@dataclass(frozen=True)
+class Release:
+    """Who lets the service start all the same, why, since when, and until when ("" until a judgement finds nothing more
+    to hold). Timestamps as in the log."""
+
+    by: str
+    reason: str
+    at: str
+    until: str = ""
+
+    def lasts(self, now: datetime) -> bool:
+        """Whether it counts at `now`. A time that cannot be read ends it."""
+        try:
+            at, until = _moment(self.at), _moment(self.until) if self.until else None
+        except ValueError:
+            return False
+        return (at - now).total_seconds() < _CLOCK_S and (until is None or now < until)
+
+    def as_json(self) -> dict[str, Any]:
+        """As in the file and in ``--json``."""
+        return {"by": self.by, "reason": self.reason, "at": self.at, "until": self.until or None}
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A service that must not start: since when, who found it ("start-gate", "post-save"), the findings that prove it
+    (as in events), the trace of the renewal that they belong to ("" if none), and the release, if there is one. A
+    release that came before any block has no findings."""
+
+    service: str
+    since: str
+    by: str = ""
+    findings: tuple[dict[str, Any], ...] = ()
+    trace_id: str = ""
+    release: Release | None = None
+
+    @property
+    def checks(self) -> frozenset[str]:
+        """The checks that it stands on."""
+        return frozenset(text(finding.get("check")) for finding in self.findings)
+
+    def as_json(self) -> dict[str, Any]:
+        """As in the file and in ``--json``."""
+        return {
+            "service": self.service,
+            "since": self.since,
+            "by": self.by,
+            "findings": list(self.findings),
+            "trace_id": self.trace_id or None,
+            "release": self.release.as_json() if self.release else None,
+        }
+
+
+def read(config: Config, service: str) -> tuple[Hold | None, str]:
+    """The hold of a service, None if there is none; and what is wrong with its file, "" if nothing is."""
+    path = _path(config, service)
+    try:
+        content = json.loads(_content(path))
+    except FileNotFoundError:
+        return None, ""
+    except OSError as error:
+        return None, f"{path}: {error.strerror or error}; taken for no hold"
+    except (ValueError, RecursionError):
+        return None, f"{path}: no hold can be read from it; taken for none, remove it"
+    if not isinstance(content, dict) or content.get("service") != service:
+        return None, f"{path}: no hold can be read from it; taken for none, remove it"
+    given = mapping(content.get("release"))
+    release = Release(*(text(given.get(name)) for name in ("by", "reason", "at", "until"))) if given else None
+    findings = tuple(mappings(content.get("findings")))
+    return Hold(
+        service, text(content.get("since")), text(content.get("by")), findings, text(content.get("trace_id")), release
+    ), ""
+
+
+def every(config: Config, services: Iterable[str]) -> tuple[list[Hold], list[str]]:
+    """The holds of `services`, and what is wrong with their files."""
+    found = [read(config, service) for service in services]
+    return [hold for hold, _ in found if hold], [problem for _, problem in found if problem]
+
+
+def place(config: Config, service: str, findings: Sequence[Finding], by: str, trace_id: str, now: datetime) -> Hold:
+    """Keep that `findings` hold the service. The event hold.placed is written where they are others than before.
+
+    A hold that is there keeps its beginning, and a release in it that has ended is dropped. Raises CertwitnessError:
+    the file or the event cannot be written.
+    """
+    before, _ = read(config, service)
+    told = tuple(finding.as_event() for finding in findings)
+    since = before.since if before and before.findings else _stamp(now)
+    hold = Hold(service, since, by, told, trace_id)
+    if before != hold:
+        _write(config, hold)
+    if before is None or before.checks != hold.checks:
+        _tell(config, "hold.placed", "critical", hold, findings=list(told), by=by)
+    return hold
+
+
+def end(config: Config, hold: Hold, why: str) -> None:
+    """The cause is gone: remove the file, and write hold.released. Raises CertwitnessError."""
+    path = _path(config, hold.service)
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return  # somebody else was faster, and tells it
+    except OSError as error:
+        raise CertwitnessError(f"{path}: {error.strerror}") from None
+    _tell(config, "hold.released", "info", hold, by="certwitness", reason=why)
+
+
+def release(config: Config, service: str, by: str, reason: str, until: str, now: datetime) -> Hold:
+    """Let the service start all the same, until `until` (a timestamp, "" until nothing holds it any more), and write
+    hold.released. Raises CertwitnessError."""
+    before, _ = read(config, service)
+    stamp = _stamp(now)
+    hold = replace(before or Hold(service, stamp), release=Release(by, reason, stamp, until))
+    _write(config, hold)
+    more = {"until": until} if until else {}
+    _tell(config, "hold.released", "warning", hold, by=by, reason=reason, **more)
+    return hold
+
+
+def _path(config: Config, service: str) -> str:
+    return os.path.join(config.state_directory, DIRECTORY, f"{service}.json")
+
+
+def _content(path: str) -> bytes:
+    """The file's bytes. Raises OSError: it is not ours alone to write, or no regular file."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        _check(os.fstat(descriptor), stat.S_IFREG)
+        return os.read(descriptor, _LARGEST)
+    finally:
+        os.close(descriptor)
+
+
+def _write(config: Config, hold: Hold) -> None:
+    """Replace the file as a whole. Raises CertwitnessError."""
+    path = _path(config, hold.service)
+    directory = os.path.dirname(path)
+    temporary = f"{path}.{os.getpid()}.new"
+    try:
+        for missing in (config.state_directory, directory):
+            try:
+                os.mkdir(missing, 0o700)
+            except FileExistsError:
+                _check(os.lstat(missing), stat.S_IFDIR)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(temporary, flags, 0o600)
+        try:
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                json.dump(hold.as_json(), file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise CertwitnessError(f"{path}: the hold cannot be kept: {error.strerror or error}") from None
+
+
+def _check(status: os.stat_result, kind: int) -> None:
+    if stat.S_IFMT(status.st_mode) != kind:
+        raise OSError("not what it should be: a link, or another kind of file")
+    if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
+        raise OSError("others than root can write it")
+
+
+def _tell(config: Config, name: str, level: str, hold: Hold, **fields: Any) -> None:
+    trace_id = hold.trace_id or log.new_trace_id()
+    event = log.event(name, level, trace_id, log.new_span_id(), service=hold.service, **fields)
+    log.append(config.events_file, event)
+
+
+def _stamp(now: datetime) -> str:
+    return now.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _moment(stamp: str) -> datetime:
+    """Raises ValueError."""
+    return datetime.fromisoformat(stamp[:19]).replace(tzinfo=timezone.utc)
