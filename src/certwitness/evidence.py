@@ -37,17 +37,19 @@ T = TypeVar("T")
 class Evidence:
     """One look at this host, judged at `now`. Nothing is read twice; what is not asked for is not waited for.
 
-    `expect` is a certificate that must have landed: for its key or subject it takes the place of what is saved.
-    Properties and methods raise StoreError.
+    `expect` is a certificate that must have landed: for its key or subject it takes the place of what is saved. Without
+    `everything` only what a service's start depends on is begun at once. Properties and methods raise StoreError.
     """
 
-    def __init__(self, host: Host, *, expect: Certificate | None = None, now: datetime | None = None) -> None:
+    def __init__(
+        self, host: Host, *, expect: Certificate | None = None, now: datetime | None = None, everything: bool = True
+    ) -> None:
         self.host = host
         self.expect = expect
         self.now = now or datetime.now(timezone.utc)
         self._lock, self._futures = threading.Lock(), dict[object, Future[Any]]()
         self._pool = ThreadPoolExecutor(max_workers=32, thread_name_prefix="evidence")
-        self._start()
+        self._start(everything)
 
     def close(self) -> None:
         """Wait for no reader any more; those that run end at their own time limits."""
@@ -222,22 +224,20 @@ class Evidence:
                 future.set_exception(error)
         return future.result()
 
-    def _start(self) -> None:
+    def _start(self, everything: bool) -> None:
         """Begin with all that is certain to be wanted; what depends on certmonger follows as soon as that answers."""
-        for look in (
+        looks: list[Callable[[], object]] = [
             lambda: self._certmonger,
             self._hold_all,
-            lambda: self.log,
             lambda: self.directory,
             lambda: self.cs_cfg("ca"),
             lambda: self.certmap,
-            lambda: self.lock,
-            lambda: self.ca_status,
-            lambda: self.served("https"),
-            lambda: self.served("ldaps"),
-            lambda: self.served("pki"),
             lambda: self.bound,
-        ):
+        ]
+        if everything:
+            looks += [lambda: self.log, lambda: self.lock, lambda: self.ca_status]
+            looks += [lambda name=name: self.served(name) for name in ("https", "ldaps", "pki")]  # type: ignore[misc]
+        for look in looks:
             self._pool.submit(look)
 
     def _hold_all(self) -> None:

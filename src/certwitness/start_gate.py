@@ -63,7 +63,7 @@ def run(arguments: Sequence[str], *, uid: int | None = None) -> int:
     hold, problem = holds.read(there.config, service.name)
     if problem:
         _say(problem)
-    evidence = Evidence(there)
+    evidence = Evidence(there, everything=False)
     (verdict,) = judging.verdicts(evidence, [service], {service.name: hold} if hold else {}, LIMIT_S)
     for line in journal(verdict):
         print(line, flush=True)

@@ -94,7 +94,9 @@ def test_ignored_signals(tree: Tree, tmp_path: Path, ignored: tuple[signal.Signa
         f"import os, signal, sys\nfor n in (2, 3, 13, 15, 25): signal.signal(n, {mask} >> n - 1 & 1)\n"
         "os.execve(sys.argv[1], sys.argv[1:], dict(os.environ))",
     )
-    assert run([outer, *tree.wrapped([child])]).stdout.split() == [b"SigIgn:", b"%016x" % mask]
+    _, shown = run([outer, *tree.wrapped([child])]).stdout.split()
+    # Above 31 are those of the C library and the real-time signals, which whoever runs the tests may ignore.
+    assert int(shown, 16) & ((1 << 31) - 1) == mask
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGABRT, signal.SIGPIPE, signal.SIGSEGV])

@@ -48,7 +48,7 @@ def command(ctx: click.Context, services: tuple[str, ...], every: bool, as_json:
     asked = list(gate.SERVICES.values()) if every else [_service(word, there) for word in dict.fromkeys(services)]
     known, problems = holds.every(there.config, [service.name for service in asked])
     held = {hold.service: hold for hold in known}
-    verdicts = judging.verdicts(Evidence(there), asked, held, LIMIT_S)
+    verdicts = judging.verdicts(Evidence(there, everything=False), asked, held, LIMIT_S)
     for verdict in verdicts:
         try:
             if judging.end_if_gone(there.config, verdict, held.get(verdict.service)):
