@@ -228,11 +228,11 @@ class Evidence:
         """Begin with all that is certain to be wanted; what depends on certmonger follows as soon as that answers."""
         looks: list[Callable[[], object]] = [
             lambda: self._certmonger,
+            lambda: self.bound,  # takes the longest
             self._hold_all,
             lambda: self.directory,
             lambda: self.cs_cfg("ca"),
             lambda: self.certmap,
-            lambda: self.bound,
         ]
         if everything:
             looks += [lambda: self.log, lambda: self.lock, lambda: self.ca_status]
