@@ -16,8 +16,12 @@ from certwitness.config import Config
 from certwitness.errors import ConfigurationError
 
 IPA_DEFAULTS = "/etc/ipa/default.conf"
-# Where Apache's part of the way to Dogtag is: Fedora and RHEL, then Debian.
-PROXY_CONFIGURATIONS = ("/etc/httpd/conf.d/ipa-pki-proxy.conf", "/etc/apache2/conf-enabled/ipa-pki-proxy.conf")
+# Where Apache's part of the way to Dogtag is: Fedora and RHEL, Debian, SUSE.
+PROXY_CONFIGURATIONS = (
+    "/etc/httpd/conf.d/ipa-pki-proxy.conf",
+    "/etc/apache2/conf-enabled/ipa-pki-proxy.conf",
+    "/etc/apache2/conf.d/ipa-pki-proxy.conf",
+)
 
 
 @dataclass(frozen=True)

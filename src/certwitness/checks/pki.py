@@ -55,7 +55,7 @@ def _replacement(text: str) -> str:
     "cs-cfg",
     ERROR,
     rows=(9, 10),
-    compares="the certificate with its copies in CS.cfg of the CA and of the KRA (PKI before 11.5)",
+    compares="the certificate with its copies in CS.cfg of the CA and of the KRA (PKI before 11.5; the connector: any)",
     failure="Dogtag starts with the old certificate, and the CA encrypts for a KRA that has another key or certificate",
     found_by="DogtagCertsConfigCheck (not the KRA's CS.cfg)",
     applies=lambda tracked: catalogue.CS_CFG in tracked.role.stores,
@@ -72,7 +72,7 @@ def cs_cfg(evidence: Evidence, tracked: Tracked) -> Iterator[Finding]:
             where=holding.where,
             expected=wording.told(wanted),
             found=wording.told(holding.found) if holding.found else holding.reason or "the directive is not there",
-            breaks="storing keys and vaults in the KRA fails once it has only the new transport key"
+            breaks="the CA archives keys in the KRA with an old transport certificate, which the KRA may have no more"
             if connector
             else "FreeIPA never writes this file: the KRA goes on naming the old certificate"
             if kra
