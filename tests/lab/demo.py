@@ -87,6 +87,9 @@ USERS_BIND = """\
 pkidbuser-bind is the real thing: certwitness has logged in as pki-tomcatd does, with certificate and key
 from the NSS database, and got the same 49. user-certificate is its cause, ca-running what comes of it.
 The log has heard of it: the renewal that counted as issued did not land."""
+USERS_GATE = """\
+On a server months may lie between the renewal and the restart that finds it out. So certwitness also has
+a gate: systemd can ask it before a start (ExecStartPre=), and it refuses one that is proven to fail:"""
 USERS_PASTE = """\
 The fault is off again, but the hook runs once a renewal: by itself nothing would mend this until the
 next one, in two years, and that needs the CA. Again we paste what was printed, and nothing else:"""
@@ -219,12 +222,17 @@ def users(stage: Stage) -> None:
     tell(USERS_BIND)
     ending = stage.show(f"{stage.certwitness} show | grep -A2 '^did not land'")
     stage.expect(ending.startswith("did not land: users"), "certwitness show does not say what did not land")
+    tell(USERS_GATE)
+    refused = stage.show(f"hooks/start-gate --config {world.certwitness_config} pki-tomcatd", 2)
+    stage.expect("pki-tomcatd: BLOCK" in refused, "the gate does not refuse the start")
     tell(USERS_PASTE)
     stage.paste(verified, "user-certificate", "pkidbuser-bind", "ca-running")
     active = stage.show(f"systemctl is-active {PKI}", 0)
     stage.expect(active.strip() == "active" and world.pki.running, "pki-tomcatd did not start")
     tell(USERS_OVER)
     stage.expect(ALL_WELL in stage.witness("verify", 0), "the remedy did not mend pkidbuser")
+    tell("The gate has nothing against a restart any more:")
+    stage.witness("gate pki-tomcatd", 0)
     tell("And so the story of this renewal has another end:")
     ending = stage.show(f"{stage.certwitness} show | tail -n 1")
     stage.expect(ending.startswith("landed: "), "certwitness show does not end with landed")
