@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from tests.lab.ca import key_of, subject
 from tests.lab.certmonger import Certmonger
 from tests.lab.faults import CATALOGUE
 from tests.lab.freeipa.server import CA_NICKNAME
-from tests.lab.services import ServiceError
+from tests.lab.services import ServiceError, ServiceManager
 from tests.lab.settings import AUTHORITY_ID
 from tests.lab.world import CA_NAME, RA, SUBSYSTEM, World, request_id
 
@@ -543,3 +544,12 @@ def run_helper(world: World, operation: str, csr: str, cookie: str | None = None
         environment["CERTMONGER_CA_COOKIE"] = cookie
     command = [str(world.settings.helpers / HELPER), "-vv"]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_closed_service_manager_has_no_thread_left(tmp_path: Path) -> None:
+    """A thread that stayed in accept() could take a connection of whoever gets the descriptor's number next."""
+    manager = ServiceManager(tmp_path / "services", {})
+    assert "services" in [thread.name for thread in threading.enumerate()]
+    before = {thread.ident for thread in threading.enumerate()}
+    manager.close()
+    assert len(before - {thread.ident for thread in threading.enumerate()}) == 1

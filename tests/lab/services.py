@@ -7,11 +7,14 @@ A request is one line, ``start|stop|restart|status SERVICE``; the answer one lin
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
+
+PATIENCE_S = 5.0
 
 
 class ServiceError(Exception):
@@ -40,10 +43,15 @@ class ServiceManager:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(str(path))
         self._socket.listen()
-        threading.Thread(target=self._serve, name="services", daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, name="services", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
-        """Obey no more."""
+        """Obey no more. The thread must be out of accept() before its descriptor's number is another socket's: the
+        kernel restarts an interrupted accept() with the number."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(PATIENCE_S)
         self._socket.close()
 
     def _serve(self) -> None:

@@ -19,19 +19,22 @@ class TlsPort:
         self._placeholder = bound(0)
         self.port: int = self._placeholder.getsockname()[1]
         self._listener: socket.socket | None = None
+        self._thread = threading.Thread()
 
     def start(self, context: ssl.SSLContext) -> None:
         """Serve with this context."""
         self.stop()
         self._listener = bound(self.port)
         self._listener.listen(64)
-        threading.Thread(target=self._serve, args=(self._listener, context), daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, args=(self._listener, context), daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
         """Refuse connections."""
         if self._listener is not None:
             with contextlib.suppress(OSError):
                 self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept()
+            self._thread.join(DEADLINE_S)  # before the descriptor's number is another socket's
             self._listener.close()
             self._listener = None
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -48,7 +49,10 @@ class Bus:
         self._thread.start()
 
     def _serve(self) -> None:
-        connection, _ = self._server.accept()
+        try:
+            connection, _ = self._server.accept()
+        except OSError:  # closed, and nobody came
+            return
         with connection:
             connection.recv(1024)
             connection.sendall(self._greeting)
@@ -67,6 +71,8 @@ class Bus:
                     return
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)  # wakes accept(), which must not outlive the descriptor
         self._server.close()
 
 

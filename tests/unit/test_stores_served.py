@@ -43,7 +43,8 @@ class Service:
         self.port: int = self._socket.getsockname()[1]
         self.place = f"[{address}]:{self.port}" if ":" in address else f"{address}:{self.port}"
         self._handle = handle
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def _serve(self) -> None:
         while True:
@@ -58,6 +59,8 @@ class Service:
                     pass
 
     def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)  # wakes accept(), which must not outlive the descriptor
+        self._thread.join(5)
         self._socket.close()
 
 
