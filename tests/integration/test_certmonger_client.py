@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from certwitness import certmonger
+from certwitness.bus import NAME, Connection, get_all
 from certwitness.errors import StoreError
 from tests.lab.certmonger import BUS_CONFIGURATION, Certmonger
 
@@ -148,8 +149,8 @@ def test_many_requests_are_read_in_little_time(daemon: Daemon) -> None:
 def test_what_vanishes_meanwhile_is_left_out(daemon: Daemon) -> None:
     """A request or CA that is gone between the two waves is no error."""
     gone = [("/org/fedorahosted/certmonger/requests/Request999", "request"), ("/org/fedorahosted/x", "ca")]
-    with certmonger._Connection(daemon.lab.bus_address, 10) as connection:
-        assert connection.ask([certmonger._get_all(*place) for place in gone]) == [None, None]
+    with Connection(daemon.lab.bus_address, 10) as connection:
+        assert connection.ask([get_all(*place) for place in gone]) == [None, None]
 
 
 def test_a_stopped_daemon_costs_the_time_limit(daemon: Daemon) -> None:
@@ -181,7 +182,7 @@ def test_d_bus_starts_no_certmonger(tmp_path: Path) -> None:
     program = tmp_path / "program"
     program.write_text(f"#!/bin/sh\ntouch {marker}\n")
     program.chmod(0o755)
-    (services / "c.service").write_text(f"[D-BUS Service]\nName={certmonger.NAME}\nExec={program}\n")
+    (services / "c.service").write_text(f"[D-BUS Service]\nName={NAME}\nExec={program}\n")
     configuration = tmp_path / "bus.conf"
     text = BUS_CONFIGURATION.format(socket=tmp_path / "bus")
     configuration.write_text(text.replace("<auth>", f"<servicedir>{services}</servicedir><auth>"))
