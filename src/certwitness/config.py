@@ -13,7 +13,7 @@ from certwitness.errors import ConfigurationError
 
 DEFAULT_PATH = "/etc/certwitness/certwitness.conf"
 # What a value must be. `host.py` has the defaults of all that the helpers do not need.
-PATH, TEXT, URI, HOST_PORT, YES_NO, BUS = "path", "text", "uri", "host:port", "yes or no", "bus"
+PATH, TEXT, URI, HOST_PORT, YES_NO, BUS, SECONDS = "path", "text", "uri", "host:port", "yes or no", "bus", "seconds"
 # section: {key: kind}; "*": any key (in [helpers] the keys are names of helpers).
 KNOWN: dict[str, dict[str, str]] = {
     "events": {"file": PATH},
@@ -38,16 +38,20 @@ KNOWN: dict[str, dict[str, str]] = {
     "directory": {"uri": URI, "ldaps_uri": URI},
     "services": {"https": HOST_PORT, "ldaps": HOST_PORT, "pki": HOST_PORT},
     "checks": {"bind": YES_NO},
+    "hooks": {"look_s": SECONDS, "landing_s": SECONDS},
+    "registration": {"reapply": YES_NO},
 }
 LARGEST = 1 << 20
+LONGEST_S = 3600
 
 
 class Config:
     """What the configuration says.
 
     `path` is the file that was read, or "" where there was none; `events_file` and `state_directory` are
-    absolute paths; `helpers` maps a helper's name to the path of the real one; `values` is all that the file sets, by
-    section and key.
+    absolute paths; `helpers` maps a helper's name to the path of the real one; `look_s` and `landing_s` are how many
+    seconds a hook looks at the stores at the most, before and after its command; `reapply` whether lost registrations
+    are put back; `values` is all that the file sets, by section and key.
     """
 
     def __init__(self, path: str = "", values: dict[str, dict[str, str]] | None = None) -> None:
@@ -56,6 +60,9 @@ class Config:
         self.events_file = values.get("events", {}).get("file", "/var/log/certwitness/events.jsonl")
         self.state_directory = values.get("state", {}).get("directory", "/var/lib/certwitness")
         self.helpers = values.get("helpers", {})
+        hooks = values.get("hooks", {})
+        self.look_s, self.landing_s = int(hooks.get("look_s", "20")), int(hooks.get("landing_s", "30"))
+        self.reapply = values.get("registration", {}).get("reapply", "no") == "yes"
         self.values = values
 
 
@@ -143,6 +150,12 @@ def _fault(kind: str, value: str) -> str:
         return "" if host and port.isdecimal() and len(port) <= 5 and 0 < int(port) < 65536 else "host:port"
     if kind == YES_NO:
         return "" if value in ("yes", "no") else "yes or no"
+    if kind == SECONDS:
+        return (
+            ""
+            if value.isdecimal() and value.isascii() and len(value) <= 4 and 0 < int(value) <= LONGEST_S
+            else "whole seconds, 1 to 3600"
+        )
     if kind == BUS:
         return "" if value in ("system", "session") or ":" in value else "system, session or a D-Bus address"
     return ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -38,13 +38,22 @@ class Evidence:
     """One look at this host, judged at `now`. Nothing is read twice; what is not asked for is not waited for.
 
     `expect` is a certificate that must have landed: for its key or subject it takes the place of what is saved. Without
-    `everything` only what a service's start depends on is begun at once. Properties and methods raise StoreError.
+    `everything` only what a service's start depends on is begun at once. `settled` are the names of certificates that
+    nothing is waited for any more, whatever certmonger is at (its last step is ours, or what counts is this moment);
+    None: all. Properties and methods raise StoreError.
     """
 
     def __init__(
-        self, host: Host, *, expect: Certificate | None = None, now: datetime | None = None, everything: bool = True
+        self,
+        host: Host,
+        *,
+        expect: Certificate | None = None,
+        now: datetime | None = None,
+        everything: bool = True,
+        settled: Collection[str] | None = (),
     ) -> None:
         self.host = host
+        self.settled = settled
         self.expect = expect
         self.now = now or datetime.now(timezone.utc)
         self._lock, self._futures = threading.Lock(), dict[object, Future[Any]]()
@@ -189,6 +198,8 @@ class Evidence:
 
     def in_flight(self, tracked: Tracked) -> str:
         """Why this certificate's stores may differ right now: the step that its renewal is in; "" where it rests."""
+        if self.settled is None or tracked.name in self.settled:
+            return ""
         request, renewal = tracked.request, self.renewal(tracked)
         since = fields.seconds_between(renewal.last, self.stamp) if renewal else 0.0
         if since > LONGEST_STEP_S or (request and request.stuck):

@@ -52,6 +52,9 @@ def test_all_keys(tmp_path: Path) -> None:
         ("[services]\nhttps = localhost\n", "line 2: https must be host:port, not 'localhost'"),
         ("[services]\npki = h:65536\n", "line 2: pki must be host:port, not 'h:65536'"),
         ("[checks]\nbind = maybe\n", "line 2: bind must be yes or no, not 'maybe'"),
+        ("[hooks]\nlook_s = 0\n", "line 2: look_s must be whole seconds, 1 to 3600, not '0'"),
+        ("[hooks]\nlook_s = ²\n", "look_s must be whole seconds"),
+        (f"[hooks]\nlanding_s = {'9' * 5000}\n", "landing_s must be whole seconds"),
         ("x" * (config.LARGEST + 1), f"larger than {config.LARGEST} bytes"),
     ],
 )
