@@ -151,11 +151,8 @@ def _fault(kind: str, value: str) -> str:
     if kind == YES_NO:
         return "" if value in ("yes", "no") else "yes or no"
     if kind == SECONDS:
-        return (
-            ""
-            if value.isdecimal() and value.isascii() and len(value) <= 4 and 0 < int(value) <= LONGEST_S
-            else "whole seconds, 1 to 3600"
-        )
+        fits = value.isdecimal() and value.isascii() and len(value) <= 4 and 0 < int(value) <= LONGEST_S
+        return "" if fits else f"whole seconds, 1 to {LONGEST_S}"
     if kind == BUS:
         return "" if value in ("system", "session") or ":" in value else "system, session or a D-Bus address"
     return ""
