@@ -136,7 +136,9 @@ def _too_early(evidence: Evidence, check: Check, tracked: Tracked | None) -> str
 # --- the outcome
 
 
-def record(evidence: Evidence, results: Sequence[Result], certificates: Sequence[str] = ()) -> list[dict[str, Any]]:
+def record(
+    evidence: Evidence, results: Sequence[Result], certificates: Sequence[str] = (), *, by: str = "verify"
+) -> list[dict[str, Any]]:
     """Write for each renewal that the log knows as issued whether it landed, where that is not already the log's last
     word. Returns the events written. Raises LogError; StoreError where the log cannot be read.
 
@@ -150,24 +152,33 @@ def record(evidence: Evidence, results: Sequence[Result], certificates: Sequence
     for tracked in evidence.tracked:
         if certificates and tracked.name not in certificates:
             continue
-        try:
-            renewal, wanted = evidence.renewal(tracked), evidence.wanted(tracked)
-            if renewal is None or renewal.state != "issued" or tracked.request is None or evidence.in_flight(tracked):
-                continue
-        except StoreError:  # of this certificate alone; the check `saved` says so
-            continue
-        if not _is_its_outcome(renewal, wanted, expected=wanted is not None and wanted == evidence.expect):
+        renewal, outcome = outcome_of(evidence, tracked, results)
+        if renewal is None or not outcome or outcome["outcome"] == renewal.outcome:
             continue
         mine = [finding for result in results for finding in result.findings if finding.certificate == tracked.name]
-        outcome = _outcome(evidence, tracked, mine)
-        if not outcome or outcome["outcome"] == renewal.outcome:
-            continue
         level = {"landed": "info"}.get(outcome["outcome"], "critical" if worst(mine) == CRITICAL else "error")
         event = log.event("verified", level, renewal.trace_id, log.new_span_id(), nickname=renewal.nickname,
-                          key=renewal.key, ca=renewal.ca, **outcome)  # fmt: skip
+                          key=renewal.key, ca=renewal.ca, by=by, **outcome)  # fmt: skip
         log.append(evidence.host.config.events_file, event)
         events.append(event)
     return events
+
+
+def outcome_of(
+    evidence: Evidence, tracked: Tracked, results: Sequence[Result]
+) -> tuple[Renewal | None, dict[str, Any]]:
+    """The newest renewal of a certificate and how it ended: `outcome`, `stores` and `findings` as in the event; {}
+    where nothing can be said."""
+    try:
+        renewal, wanted = evidence.renewal(tracked), evidence.wanted(tracked)
+        if renewal is None or renewal.state != "issued" or tracked.request is None or evidence.in_flight(tracked):
+            return renewal, {}
+    except StoreError:  # of this certificate alone; the check `saved` says so
+        return None, {}
+    if not _is_its_outcome(renewal, wanted, expected=wanted is not None and wanted == evidence.expect):
+        return renewal, {}
+    mine = [finding for result in results for finding in result.findings if finding.certificate == tracked.name]
+    return renewal, _outcome(evidence, tracked, mine)
 
 
 def _is_its_outcome(renewal: Renewal, wanted: Certificate | None, *, expected: bool) -> bool:
@@ -181,7 +192,7 @@ def _is_its_outcome(renewal: Renewal, wanted: Certificate | None, *, expected: b
 
 
 def _outcome(evidence: Evidence, tracked: Tracked, findings: list[Finding]) -> dict[str, Any]:
-    """`outcome`, `stores` and `findings` of the event; {} where nothing can be said yet."""
+    """See outcome_of."""
     held = landing.holdings(evidence, tracked)
     if any(finding.level == PENDING for finding in findings):
         return {}
