@@ -77,8 +77,8 @@ def sentence(name: str, event: dict[str, Any], findings: Sequence[Finding]) -> s
     astray = outcomes.places_astray(event)
     where = "; ".join(f"{one['store']} ({one['where']}): {one.get('reason') or one['mark']}" for one in astray)
     breaks = next((finding.breaks for finding in findings if finding.level == worst(findings) and finding.breaks), "")
-    told = f"{name}: the renewed certificate did not land in {where}"
-    return f"{told}. {breaks[:1].upper()}{breaks[1:]}. Next: certwitness verify {shlex.quote(name)}".replace(". . ", ". ")
+    told = [f"{name}: the renewed certificate did not land in {where}", f"{breaks[:1].upper()}{breaks[1:]}"]
+    return ". ".join(filter(None, (*told, f"Next: certwitness verify {shlex.quote(name)}")))
 
 
 def _hold(evidence: Evidence, tracked: Tracked, by: str) -> None:
@@ -90,6 +90,4 @@ def _hold(evidence: Evidence, tracked: Tracked, by: str) -> None:
         if verdict.allow:
             judging.end_if_gone(config, verdict, held.get(verdict.service))
         else:
-            holds.place(
-                config, verdict.service, verdict.reasons, by, judging.trace_of(evidence, verdict), evidence.now
-            )
+            holds.place(config, verdict.service, verdict.reasons, by, judging.trace_of(evidence, verdict), evidence.now)

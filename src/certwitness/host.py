@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from certwitness.config import Config
 from certwitness.errors import ConfigurationError
+from certwitness.stores import renewal_lock
 
 IPA_DEFAULTS = "/etc/ipa/default.conf"
 # Where Apache's part of the way to Dogtag is: Fedora and RHEL, Debian, SUSE.
@@ -103,7 +104,7 @@ def load(config: Config, defaults: str = IPA_DEFAULTS) -> Host:
         ra_key=ipa.get("ra_key", "/var/lib/ipa/ra-agent.key"),
         cs_cfg=ipa.get("cs_cfg", "/etc/pki/pki-tomcat/ca/CS.cfg"),
         certmap=ipa.get("certmap", f"/etc/dirsrv/slapd-{instance}/certmap.conf"),
-        renewal_lock=ipa.get("renewal_lock", "/run/ipa/renewal.lock"),
+        renewal_lock=ipa.get("renewal_lock", renewal_lock.PATH),
         server_xml=ipa.get("server_xml", "/etc/pki/pki-tomcat/server.xml"),
         proxy_conf=ipa.get("proxy_conf") or next(filter(os.path.exists, PROXY_CONFIGURATIONS), PROXY_CONFIGURATIONS[0]),
         uri=directory.get("uri", f"ldapi://%2Frun%2Fslapd-{instance}.socket"),

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -12,7 +12,7 @@ from certwitness import catalogue, landing, schedule
 from certwitness.certificates import Certificate
 from certwitness.certmonger import Request
 from certwitness.errors import StoreError
-from certwitness.events.fields import text
+from certwitness.events.fields import text, texts
 from certwitness.events.renewals import Renewal
 from certwitness.evidence import Evidence
 from certwitness.findings import LEVELS, Finding, worst
@@ -22,6 +22,8 @@ from certwitness.tracked import AT_REST, Tracked
 NOT_ASKED = "?"
 # Statuses in which certmonger asks the CA again when schedule.ca_delay is over (certmonger 0.79.17).
 _ASKS_AGAIN = ("CA_UNREACHABLE", "CA_WORKING")
+# certmonger waits for a command of the request, for ever, and nothing else is saved meanwhile (certmonger.md, 5).
+HOOK_STATES = ("PRE_SAVE_CERT", "POST_SAVED_CERT")
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,8 @@ def next_try(request: Request | None, renewal: Renewal | None, not_after: dateti
     certmonger's own rules. `not_after` is the end of the certificate held, `now` an aware time."""
     if request is None:
         return NextTry(None, NOT_ASKED, "certmonger could not be asked")
+    if renewal and renewal.hook and request.status in HOOK_STATES:
+        return NextTry(now, "", f"certmonger waits for {hook_words(renewal.hook)}; all other saves wait for it, too")
     if request.stuck:
         return NextTry(None, "never", f"certmonger never tries again by itself: it is stuck at {request.status}")
     logged = _logged(renewal, now)
@@ -121,6 +125,13 @@ def next_try(request: Request | None, renewal: Renewal | None, not_after: dateti
     if request.status in AT_REST:
         return NextTry(None, "never", f"certmonger waits at {request.status} until somebody helps it")
     return NextTry(now, "", f"it is under way: certmonger is at {request.status}")
+
+
+def hook_words(hook: Mapping[str, Any]) -> str:
+    """A hook that runs, from Renewal.hook (not cleaned)."""
+    program = next(iter(texts(hook.get("command"))), "no command").rpartition("/")[2]
+    since = text(hook.get("timestamp"))[:19].replace("T", " ")
+    return f"the {text(hook.get('phase'))} command {program} (pid {hook.get('pid')}), which runs since {since} UTC"
 
 
 def _row(evidence: Evidence, tracked: Tracked, findings: Iterable[Finding]) -> Row:

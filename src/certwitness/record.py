@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from certwitness import catalogue, enrollment, journal, operations, outputs, protocol, schedule
+from certwitness.errors import StoreError
 from certwitness.events import log, traces
 from certwitness.redaction import redact_text
 from certwitness.run import NOTHING, Run, ended
+from certwitness.stores import renewal_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 LEVELS = {0: "info", 1: "info", 5: "info", 2: "warning", 3: "warning", 4: "warning", 16: "warning", 17: "warning"}
+LONGEST_OWNER = 200
 KILLED = (
     "certwitness was killed while the helper ran, and the helper with it: see what else this host killed then "
     "(journalctl -k | grep -i oom), and resubmit the request: getcert resubmit -i ID. A renewal lock "
@@ -55,6 +59,9 @@ def witness(run: Run, wait: Callable[[], dict[str, Any] | None]) -> None:
         pid=run.pid,
         command=run.shown_command(),
     )
+    waits_for = _lock_owner(run)
+    if waits_for:
+        started["lock"] = identity["lock"] = waits_for
     unwritten: Exception | None = None
     try:
         log.append(run.config.events_file, started)
@@ -78,6 +85,28 @@ def witness(run: Run, wait: Callable[[], dict[str, Any] | None]) -> None:
         problems = [*problems, f"not recorded: {unwritten}"]
     if problems:
         journal.report(run.line(problems))
+
+
+def _lock_owner(run: Run) -> str:
+    """Who holds FreeIPA's renewal lock at this moment: the helper waits for it first of all, without a limit. "" where
+    that is nobody, the helper itself, or the guard that started it."""
+    path = run.config.values.get("ipa", {}).get("renewal_lock", renewal_lock.PATH)
+    try:
+        lock = renewal_lock.read(path)
+    except StoreError:
+        return ""
+    return "" if lock.pid in (run.pid, *_ancestors()) else lock.owner[:LONGEST_OWNER]
+
+
+def _ancestors() -> Iterator[int]:
+    pid = os.getppid()
+    while pid > 1:
+        yield pid
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                pid = int(file.read().rpartition(b")")[2].split()[1])
+        except (OSError, IndexError, ValueError):
+            return
 
 
 def _ended(

@@ -203,6 +203,47 @@ def verified(at: float = 10, *, trace: str = "one", astray: bool = True, finding
     return {**event, "findings": findings} if findings else event
 
 
+def hook(at: float = 4, *, phase: str = "post-save", trace: str = "one", **fields: Any) -> Event:
+    """The hook.started of a hook of ``issued``."""
+    program = "renew_ca_cert" if phase == "post-save" else "stop_pkicad"
+    return {
+        "timestamp": stamp(at),
+        "event": "hook.started",
+        "level": "info",
+        "schema": 1,
+        "host": "ipa.example.test",
+        "trace_id": digest(trace, 32),
+        "span_id": digest(f"{trace} {phase}", 16),
+        "phase": phase,
+        "certificate": NICKNAME,
+        "request": "20261123192600",
+        "nickname": NICKNAME,
+        "key": digest("a"),
+        "ca": CA,
+        "command": [f"/usr/libexec/ipa/certmonger/{program}", NICKNAME],
+        "pid": 4713,
+        "trace_found": True,
+        **fields,
+    }
+
+
+def hook_ended(at: float = 6, *, phase: str = "post-save", trace: str = "one", **fields: Any) -> Event:
+    """Its hook.ended, two seconds later."""
+    nothing = {"size": 0, "text": ""}
+    event = hook(at, phase=phase, trace=trace)
+    del event["trace_found"], event["request"]
+    return {
+        **event,
+        "event": "hook.ended",
+        "started": stamp(at - 2),
+        "duration_s": 2.0,
+        "exit": {"code": 0, "signal": None},
+        "stdout": nothing,
+        "stderr": nothing,
+        **fields,
+    }
+
+
 def line(event: Event) -> bytes:
     """An event as the writer writes it, newline included."""
     return json.dumps(event, separators=(",", ":")).encode("ascii") + b"\n"

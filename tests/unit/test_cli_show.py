@@ -40,6 +40,48 @@ def test_golden_issued(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == (GOLDEN / "show-issued.txt").read_text()
 
 
+def save() -> list[make.Event]:
+    """A renewal whose save was witnessed: something was latent before it, a hook said something, and it landed."""
+    latent = {"check": "user-certificate", "level": "CRITICAL", "expected": "serial 10", "found": "serial 9",
+              "breaks": "pki-tomcatd will not start", "remedy": "add it"}  # fmt: skip
+    held = {**make.certificate(), "pem": "-----BEGIN CERTIFICATE-----\n"}
+    steps = [{"status": "SUBMITTING", "at": make.stamp(1), "duration_s": 0.31},
+             {"status": "SAVED_CERT", "at": make.stamp(5), "duration_s": 0.001}]  # fmt: skip
+    moved = {**make.hook(8, phase="moved"), "event": "request.moved", "steps": steps, "status": "MONITORING"}
+    words = "journal \x1b[31mred"
+    return [
+        *make.issued(),
+        make.hook(3.5, phase="pre-save", replaced=held, findings=[latent], lock="renew_ra_cert"),
+        make.hook_ended(5.5, phase="pre-save", observer=["the log of yesterday"]),
+        make.hook(6),
+        make.hook_ended(8, exit={"code": 1, "signal": None}, stderr={"size": 4, "text": "bad\n"}, journal=[words]),
+        make.verified(9, astray=False),
+        moved,
+    ]
+
+
+def test_golden_save(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Hooks, what was latent before them, certmonger's states and the landing read as they were approved."""
+    assert show(config, save()) == 0
+    assert capsys.readouterr().out == (GOLDEN / "show-save.txt").read_text()
+
+
+def test_a_hook_without_an_end(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A post-save that was cut off is told: certmonger never runs it again."""
+    show(config, [*make.issued(), make.hook(4)])
+    assert "no end is recorded: it still runs, or was cut off" in capsys.readouterr().out
+
+
+def test_a_skipped_restart(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A restart that was refused says so, and why."""
+    reason = {"check": "key", "level": "CRITICAL", "expected": "the key", "found": "another", "breaks": "httpd stops",
+              "remedy": "restore it"}  # fmt: skip
+    show(config, [*make.issued(), make.hook(4), make.hook_ended(5, skipped=True, findings=[reason])])
+    out = capsys.readouterr().out
+    assert "skipped: the service runs on with what it has in memory" in out
+    assert "CRITICAL key: another" in out
+
+
 def loop() -> list[make.Event]:
     """An expired certificate that is refused every 30 seconds, the last run under way."""
     same = {"size": 24, "same_as_previous": True}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -114,6 +115,22 @@ def test_an_issued_certificate(helper: Helper) -> None:
     started = helper.tree.events()[0]
     assert started["event"] == "run.started"
     assert (started["span_id"], started["trace_id"]) == (event["span_id"], event["trace_id"])
+
+
+@pytest.mark.parametrize(
+    ("owner", "told"), [("renew_ca_cert", "renew_ca_cert"), ("dogtag-ipa[{pid}]", None), (None, None)]
+)
+def test_who_holds_the_renewal_lock(helper: Helper, owner: str | None, told: str | None) -> None:
+    """A run that finds FreeIPA's renewal lock in somebody else's hands says in whose; what started it is nobody else,
+    as ipa-server-guard holds the lock for the helper behind it."""
+    lock = helper.directory / "renewal.lock"
+    if owner:
+        lock.write_text(f"[lock]\nlocked = 1\nowner = {owner.format(pid=os.getpid())}\nexpire = 20991231000000000000\n")
+    with helper.tree.config.open("a", encoding="utf-8") as config:
+        config.write(f"[ipa]\nrenewal_lock = {lock}\n")
+    request = Request()
+    ended = helper(request.environment(), 0, request.issue())
+    assert ended.get("lock") == helper.tree.events()[0].get("lock") == told
 
 
 def test_the_runs_of_a_renewal_share_a_trace(helper: Helper) -> None:

@@ -335,3 +335,12 @@ def test_fields_of_any_type(changes: list[dict[str, Any]]) -> None:
         assert renewal.status(NOW) in (OK, WARNING, CRITICAL, UNKNOWN)
         assert isinstance(renewal.meaning() + renewal.next_text() + renewal.name, str)
         assert renewal.as_json(NOW)["trace_id"] == make.digest("one", 32)
+
+
+def test_a_hook_that_runs() -> None:
+    """A hook is known until its own end; another's end, and one of an unknown renewal, change nothing."""
+    begun = [*make.issued(), make.hook(4), make.hook(4, trace="other"), make.hook_ended(5, phase="pre-save")]
+    (renewal,) = renewals.fold(begun)
+    assert (renewal.hook["phase"], renewal.hook["pid"]) == ("post-save", 4713)
+    (renewal,) = renewals.fold([*begun, make.hook_ended(6)])
+    assert renewal.hook == {}

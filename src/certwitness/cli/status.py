@@ -66,6 +66,10 @@ def command(ctx: click.Context, as_json: bool) -> None:
         if not rows:
             sys.stdout.write("certmonger tracks no certificate on this host\n")
         else:
+            for row in rows:
+                if row.state in overview.HOOK_STATES and row.renewal and row.renewal.hook:
+                    words = clean(f"{row.tracked.name}: {row.next_try.text}")
+                    sys.stdout.write(styled(words, "warn", terminal) + "\n\n")
             for parts in matrix(rows, evidence.now, columns, prints_unicode()):
                 sys.stdout.write("".join(styled(part.text, part.style, terminal) for part in parts) + "\n")
         for line in below(seen.findings, columns):

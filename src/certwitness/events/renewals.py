@@ -48,14 +48,15 @@ class Renewal:
     in the log; attempts; state, a key of STATES; ended, the state after the last run that ended ("running" before);
     exit, message, next, findings, killed, promise_kept of that run as in its event; previous and new, certificates as
     in the event, None where there is none; running_since and running_span, set while a run has no end;
-    store_failures, how often FreeIPA's helper failed to store the certificate in LDAP; verified, what `certwitness
-    verify` found last; continued_by, the trace of the newer renewal of the same certificate, "" for the latest.
-    Only runs count: a look at the stores is no attempt, and does not change last.
+    store_failures, how often FreeIPA's helper failed to store the certificate in LDAP; verified, what was found in the
+    stores last; hook, the hook.started of a hook that has no end yet, cut down; continued_by, the trace of the newer
+    renewal of the same certificate, "" for the latest.
+    Only runs count: a hook and a look at the stores are no attempts, and do not change last.
     """
 
     __slots__ = (
-        "attempts", "ca", "continued_by", "ended", "exit", "findings", "first", "key", "killed", "last", "message",
-        "new", "next", "nickname", "previous", "promise_kept", "running_since", "running_span", "state",
+        "attempts", "ca", "continued_by", "ended", "exit", "findings", "first", "hook", "key", "killed", "last",
+        "message", "new", "next", "nickname", "previous", "promise_kept", "running_since", "running_span", "state",
         "store_failures", "trace_id", "verified",
     )  # fmt: skip
 
@@ -79,6 +80,7 @@ class Renewal:
         self.killed = False
         self.promise_kept = True
         self.verified = outcomes.UNSEEN
+        self.hook: dict[str, Any] = {}
         self.continued_by = ""
 
     @property
@@ -209,14 +211,20 @@ class Fold:
         self.events = 0
 
     def add(self, event: dict[str, Any]) -> None:
-        """Take in one event; only runs of SUBMIT and POLL, and what tells whether a renewal landed, change anything."""
+        """Take in one event; only runs of SUBMIT and POLL, hooks, and what tells whether a renewal landed, change
+        anything."""
         self.events += 1
         kind = event["event"]
-        if kind == "verified" and event["trace_id"] in self._renewals:
-            self._renewals[event["trace_id"]].verified = outcomes.of_event(event)
+        known = self._renewals.get(event["trace_id"])
+        if kind == "verified" and known:
+            known.verified = outcomes.of_event(event)
+        elif kind == "hook.started" and known:
+            known.hook = {name: event.get(name) for name in ("phase", "command", "pid", "timestamp", "span_id")}
+        elif kind == "hook.ended" and known and event["span_id"] == known.hook.get("span_id"):
+            known.hook = {}
         if kind not in ("run.started", "run.ended") or not operations.is_enrollment(text(event.get("operation"))):
             return
-        renewal = self._renewals.get(event["trace_id"])
+        renewal = known
         if renewal is None:
             renewal = self._renewals[event["trace_id"]] = Renewal(event["trace_id"], event["timestamp"])
         renewal.last = event["timestamp"]

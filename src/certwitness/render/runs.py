@@ -30,11 +30,7 @@ def one_line(event: Event) -> Line:
     kind = text(event["event"])
     words = [moment(text(event["timestamp"])), level.ljust(8)]
     if kind not in ("run.started", "run.ended"):
-        words.append(kind)
-        if kind == "verified":
-            words.append(_verified_words(event))
-        elif "service" in event:
-            words += [text(event["service"]), _gate_words(event)]
+        words += filter(None, (kind, _words(event)))
         return Line(clean(" ".join(words)), LEVEL_STYLES.get(level, ""))
     operation = text(event.get("operation"))
     words.append(operation or "(no operation)")
@@ -50,7 +46,7 @@ def one_line(event: Event) -> Line:
     if not enrollment:
         words.append(_data_words(event))
         return Line(clean(" ".join(words)), LEVEL_STYLES.get(level, ""))
-    words.append(f"{exit_words(event)} after {_seconds(event.get('duration_s'))}")
+    words.append(f"{exit_words(event)} after {seconds(event.get('duration_s'))}")
     line = " ".join(words)
     message = text(mapping(event.get("result")).get("message"))
     if message:
@@ -59,6 +55,35 @@ def one_line(event: Event) -> Line:
     if following:
         line += f"; {following}"
     return Line(clean(line), LEVEL_STYLES.get(level, ""))
+
+
+def _words(event: Event) -> str:
+    """What an event tells that is no run of a helper; "" for one that this version does not know."""
+    kind = text(event["event"])
+    if kind == "verified":
+        return _verified_words(event)
+    if "service" in event:
+        return f"{text(event['service'])} {_gate_words(event)}"
+    name = text(event.get("certificate")) or text(event.get("name"))
+    if kind in ("hook.started", "hook.ended"):
+        return f"{name} {text(event.get('phase'))} {_hook_words(event)}"
+    if kind == "request.moved":
+        return f"{name}: {text(event.get('status'))}"
+    if kind == "registration.changed":
+        return f"{text(event.get('what'))} {name}: {text(event.get('after')) or 'as it was'} ({text(event.get('why'))})"
+    first = next(iter(mappings(event.get("findings"))), {})
+    return f"{name}: {text(first.get('found'))}" if first else name
+
+
+def _hook_words(event: Event) -> str:
+    """What a hook runs, and how that ended."""
+    words = texts(event.get("command"))
+    program = words[0].rpartition("/")[2] if words else "no command"
+    if event["event"] == "hook.started":
+        return f"runs {program}"
+    if event.get("skipped") is True:
+        return f"skipped {program}"
+    return f"{program}: {exit_words(event)} after {seconds(event.get('duration_s'))}"
 
 
 def _gate_words(event: Event) -> str:
@@ -82,7 +107,10 @@ def exit_words(event: Event) -> str:
     ended = mapping(event.get("exit"))
     code = ended.get("code")
     name = text(ended.get("name"))
-    return f"exit {code} {name}" if isinstance(code, int) else name or "ended"
+    if isinstance(code, int):
+        return f"exit {code} {name}".rstrip()
+    signal = ended.get("signal")
+    return name or (f"signal {signal}" if isinstance(signal, int) else "ended")
 
 
 def _data_words(event: Event) -> str:
@@ -90,7 +118,7 @@ def _data_words(event: Event) -> str:
     ended = mapping(event.get("exit"))
     code, signal = ended.get("code"), ended.get("signal")
     code, signal = (number if isinstance(number, int) else None for number in (code, signal))
-    words = f"{'ended' if code is None else f'exit {code}'} after {_seconds(event.get('duration_s'))}"
+    words = f"{'ended' if code is None else f'exit {code}'} after {seconds(event.get('duration_s'))}"
     return words if code == 0 else f"{words}: {operations.for_data_operation(code, signal)}"
 
 
@@ -99,11 +127,13 @@ def run_lines(event: Event) -> list[Line]:
     level = text(event.get("level"))
     ended = mapping(event.get("exit"))
     following = mapping(event.get("next"))
-    lines = [Line(clean(f"{exit_words(event)} after {_seconds(event.get('duration_s'))}"), LEVEL_STYLES.get(level, ""))]
+    lines = [Line(clean(f"{exit_words(event)} after {seconds(event.get('duration_s'))}"), LEVEL_STYLES.get(level, ""))]
     if text(ended.get("meaning")):
         lines.append(Line(clean(text(ended.get("meaning")))))
+    if text(event.get("lock")):
+        lines.append(Line(clean(f"FreeIPA's renewal lock was held by {text(event.get('lock'))} when it began"), "warn"))
     lines += _result_lines(mapping(event.get("result")))
-    stderr = _stream_lines("stderr", mapping(event.get("stderr")))
+    stderr = stream_lines("stderr", mapping(event.get("stderr")))
     went_well = level == "info" and len(stderr) > STDERR_OF_GOOD_RUNS
     if went_well:
         hidden = len(stderr) - STDERR_OF_GOOD_RUNS
@@ -112,7 +142,7 @@ def run_lines(event: Event) -> list[Line]:
     for name in ("findings", "observer"):
         entries = event.get(name)
         for entry in entries if isinstance(entries, list) else []:
-            lines += _finding_lines(mapping(entry)) if name == "findings" else [_observer_line(text(entry))]
+            lines += finding_lines(mapping(entry)) if name == "findings" else [_observer_line(text(entry))]
     follow = texts(event.get("must_follow"))
     if follow:
         lines.append(Line(clean(f"must follow: {', '.join(follow)}")))
@@ -180,7 +210,8 @@ def _cookie_words(cookie: dict[str, Any]) -> str:
     return "; ".join(words) if words else shorten(text(cookie.get("text")), 120)
 
 
-def _stream_lines(name: str, stream: dict[str, Any]) -> list[Line]:
+def stream_lines(name: str, stream: dict[str, Any]) -> list[Line]:
+    """A stream of an event, line by line, with what was left out."""
     if stream.get("same_as_previous") is True:
         return [Line(f"{name}: the same {stream.get('size', '?')} bytes as in the run before", "dim")]
     lines = [Line(f"{name}: {line}", "dim") for line in clean_lines(text(stream.get("text")))]
@@ -190,7 +221,8 @@ def _stream_lines(name: str, stream: dict[str, Any]) -> list[Line]:
     return lines
 
 
-def _finding_lines(finding: dict[str, Any]) -> list[Line]:
+def finding_lines(finding: dict[str, Any]) -> list[Line]:
+    """A finding of an event."""
     style = "warn" if finding.get("level") == "WARNING" else "bad"
     lines = [
         Line(clean(f"{text(finding.get('level'))} {text(finding.get('check'))}: {text(finding.get('found'))}"), style)
@@ -205,5 +237,6 @@ def _observer_line(problem: str) -> Line:
     return Line(clean(f"certwitness itself: {problem}"), "warn")
 
 
-def _seconds(value: object) -> str:
+def seconds(value: object) -> str:
+    """A duration of an event in words."""
     return duration(value) if isinstance(value, (int, float)) and 0 <= value < 1e12 else "? seconds"

@@ -19,6 +19,7 @@ from datetime import datetime, timezone
 from certwitness.errors import StoreError
 from certwitness.stores import regular_file
 
+PATH = "/run/ipa/renewal.lock"
 _OWNER = re.compile(r".*\[([1-9][0-9]{0,9})\]", re.ASCII)
 _EXPIRES = re.compile(r"[0-9]{20}", re.ASCII)
 _TRIES, _PAUSE_S = 10, 0.02
