@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from certwitness import landing
 from certwitness.checks.check import Check
 from certwitness.errors import StoreError
-from certwitness.events import log
+from certwitness.events import log, outcomes
 from certwitness.events.fields import seconds_between
 from certwitness.evidence import Evidence
 from certwitness.findings import CRITICAL, ERROR, PENDING, UNKNOWN, Finding, worst
@@ -156,7 +156,9 @@ def record(
         if renewal is None or not outcome or outcome["outcome"] == renewal.outcome:
             continue
         mine = [finding for result in results for finding in result.findings if finding.certificate == tracked.name]
-        level = {"landed": "info"}.get(outcome["outcome"], "critical" if worst(mine) == CRITICAL else "error")
+        level = "critical" if worst(mine) == CRITICAL else "error"
+        if outcome["outcome"] == outcomes.LANDED and "findings" not in outcome:
+            level = "info"
         event = log.event("verified", level, renewal.trace_id, log.new_span_id(), nickname=renewal.nickname,
                           key=renewal.key, ca=renewal.ca, by=by, **outcome)  # fmt: skip
         log.append(evidence.host.config.events_file, event)
@@ -199,7 +201,9 @@ def _outcome(evidence: Evidence, tracked: Tracked, findings: list[Finding]) -> d
     # FreeIPA never writes the KRA's CS.cfg: the check cs-cfg tells it, and it is no part of the renewal.
     held = tuple(one for one in held if not one.where.startswith(f"{evidence.host.kra_cs_cfg}:"))
     wrong = [holding for holding in held if holding.mark not in (landing.LANDED, landing.UNKNOWN)]
-    if not wrong and any(holding.mark == landing.UNKNOWN for holding in held):
+    # What is down shows nothing: with a proof that something fails it has not landed, without one nobody knows.
+    unseen = any(holding.mark == landing.UNKNOWN for holding in held)
+    if not wrong and unseen and worst(findings) != CRITICAL:
         return {}
     stores = [
         {
@@ -215,7 +219,7 @@ def _outcome(evidence: Evidence, tracked: Tracked, findings: list[Finding]) -> d
         for finding in findings
         if finding.level in (CRITICAL, ERROR)
     ]
-    outcome: dict[str, Any] = {"outcome": "did not land" if wrong else "landed", "stores": stores}
+    outcome: dict[str, Any] = {"outcome": outcomes.ASTRAY if wrong or unseen else outcomes.LANDED, "stores": stores}
     return {**outcome, "findings": accusing} if accusing else outcome
 
 

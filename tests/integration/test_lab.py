@@ -217,13 +217,17 @@ EFFECTS = {
     ),
     "helper-dies": Effect("NEED_GUIDANCE"),
 }
-# What a renewal of the subsystem certificate does not show, or not by itself: tests of their own below.
+# What a renewal of the subsystem certificate does not show, or not by itself: tests of their own, below and in
+# test_swallowed.py.
 ELSEWHERE = {
     "dogtag-hangs",
     "not-renewal-master",
     "lock-held",
     "restart-httpd-fails",
     "restart-dirsrv-fails",
+    "restart-krb5kdc-fails",
+    "authority-update-fails",
+    "ca-store-update-fails",
     "trust-update-fails",
 }
 

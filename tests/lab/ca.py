@@ -126,21 +126,31 @@ class TestCA:
         alternatives: list[x509.GeneralName] = [x509.DNSName(host) for host in dns]
         if server:
             names = sorted({"localhost", socket.gethostname(), socket.getfqdn()})
-            alternatives += [x509.DNSName(host) for host in names]
+            alternatives += [x509.DNSName(host) for host in names if x509.DNSName(host) not in alternatives]
             alternatives.append(x509.IPAddress(ipaddress.IPv4Address("127.0.0.1")))
         if alternatives:
             builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         return self._sign(builder)
 
     def issue_for(
-        self, request: x509.CertificateSigningRequest, lifetime: timedelta = TWO_YEARS, *, authority: bool = False
+        self,
+        request: x509.CertificateSigningRequest,
+        lifetime: timedelta = TWO_YEARS,
+        *,
+        authority: bool = False,
+        server: bool = False,
     ) -> x509.Certificate:
         """Issue what a signing request asks for: its subject, key and DNS names; a CA if it is the CA's own request,
-        or if the profile is one for an `authority`."""
+        or if the profile is one for an `authority`. `server` as in `issue`."""
         if request.subject == self.name:
             return self.self_sign()
         return self.issue(
-            request.subject, _public_key(request), dns=_dns_names(request), lifetime=lifetime, authority=authority
+            request.subject,
+            _public_key(request),
+            dns=_dns_names(request),
+            lifetime=lifetime,
+            authority=authority,
+            server=server,
         )
 
     # --- inside

@@ -32,9 +32,13 @@ CATALOGUE = {
     # the directory
     "ldap-store-lost": "writing to cn=ca_renewal fails: ten attempts, Giving up, and exit 0 all the same",
     "ldap-store-lost-once": "writing to cn=ca_renewal fails once: one wait, then it is stored",
-    "ldap-down": "helper and hooks cannot reach 389-ds (exit 3, Internal error; hooks die, pki stays stopped)",
-    "kinit-fails": "no ticket from the KDC (exit 3, Internal error; hooks die, pki stays stopped)",
+    "ldap-down": "the programs in the value (default: helper and hooks) cannot reach 389-ds (exit 3, Internal error; "
+    "hooks die, pki stays stopped)",
+    "kinit-fails": "the programs in the value (default: all) get no ticket (exit 3, Internal error; hooks die, pki "
+    "stays stopped)",
     "people-update-fails": "uid=pkidbuser and its kin cannot be written; the hook ignores it",
+    "authority-update-fails": "authoritySerial of the CA's own entry cannot be written; the hook ignores it",
+    "ca-store-update-fails": "the CA store cannot be written; the hook ignores it",
     "not-renewal-master": "this host is not the renewal master: it polls cn=ca_renewal every 28800 s",
     # hooks
     "hook-dies-half-way": "the hooks in the value (default: all) are killed half-way, lock and pki as they are",
@@ -45,6 +49,7 @@ CATALOGUE = {
     "trust-update-fails": "certutil -M for the audit certificate fails, as in FreeIPA 4.13.0 to 4.13.3",
     "restart-httpd-fails": "httpd does not restart after it was announced: the old certificate is still served",
     "restart-dirsrv-fails": "389-ds does not restart after it was announced",
+    "restart-krb5kdc-fails": "krb5kdc does not restart after it was announced",
     # the renewal lock
     "lock-held": "somebody else holds the renewal lock: helper and hooks wait",
     "lock-lost": "the helper loses the lock once it has the certificate: PEM and Internal error on stdout, exit 3",

@@ -90,6 +90,7 @@ directory = {world}/certwitness
 
 [helpers]
 {helper} = {helpers}/{helper}
+ipa-submit = {helpers}/ipa-submit
 
 [certmonger]
 bus = {bus}

@@ -7,15 +7,20 @@ import contextlib
 import socket
 import ssl
 import threading
+from http.server import BaseHTTPRequestHandler
+from typing import Callable
 
-ANSWER = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 DEADLINE_S = 5.0
+# The body of a POST to a path -> the body of the answer; None: 404.
+Answer = Callable[[str, bytes], "bytes | None"]
 
 
 class TlsPort:
-    """A port of 127.0.0.1, ours from the beginning (`port`); connections are refused until `start`."""
+    """A port of 127.0.0.1, ours from the beginning (`port`); connections are refused until `start`. What is asked there
+    gets 404, or what `answer` says."""
 
-    def __init__(self) -> None:
+    def __init__(self, answer: Answer = lambda *_: None) -> None:
+        self.answer = answer
         self._placeholder = bound(0)
         self.port: int = self._placeholder.getsockname()[1]
         self._listener: socket.socket | None = None
@@ -43,22 +48,42 @@ class TlsPort:
         self.stop()
         self._placeholder.close()
 
-    @staticmethod
-    def _serve(listener: socket.socket, context: ssl.SSLContext) -> None:
+    def _serve(self, listener: socket.socket, context: ssl.SSLContext) -> None:
         while True:
             try:
                 connection, _ = listener.accept()
             except OSError:  # closed
                 return
-            threading.Thread(target=_answer, args=(connection, context), daemon=True).start()
+            threading.Thread(target=self._handle, args=(connection, context), daemon=True).start()
+
+    def _handle(self, connection: socket.socket, context: ssl.SSLContext) -> None:
+        """A handshake, and an answer. A client that breaks off is its own business."""
+        connection.settimeout(DEADLINE_S)
+        with connection, contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True) as secure:
+            _Handler(secure, ("127.0.0.1", 0), self)  # type: ignore[arg-type]
 
 
-def _answer(connection: socket.socket, context: ssl.SSLContext) -> None:
-    """A handshake, and 404 to whatever is asked. A client that breaks off is its own business."""
-    connection.settimeout(DEADLINE_S)
-    with connection, contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True) as secure:
-        if secure.recv(65536):
-            secure.sendall(ANSWER)
+class _Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    def do_GET(self) -> None:
+        """There are no pages."""
+        self._send(None)
+
+    def do_POST(self) -> None:
+        """What the port's `answer` makes of it."""
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self._send(self.server.answer(self.path, body))  # type: ignore[attr-defined]
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002  (the name is the base class's)
+        """Nothing to stderr."""
+
+    def _send(self, body: bytes | None) -> None:
+        self.send_response(404 if body is None else 200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body or b"")))
+        self.end_headers()
+        self.wfile.write(body or b"")
 
 
 def bound(port: int) -> socket.socket:

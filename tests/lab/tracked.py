@@ -75,14 +75,16 @@ def tracking(settings: Settings, name: str, *, pin: str | None = None) -> Tracki
     if name == HTTP:
         where = ("-k", str(settings.httpd_key), "-f", str(settings.httpd_certificate))
         where += ("-p", str(settings.httpd_pin_file))
-        names = ("-D", HOST, "-D", f"ipa-ca.{DOMAIN}", "-K", f"HTTP/{HOST}@{REALM}")
+        names: tuple[str, ...] = ("-D", HOST, "-D", f"ipa-ca.{DOMAIN}", "-K", f"HTTP/{HOST}@{REALM}")
         return Tracking(IPA, where, "caIPAserviceCert", "", str(hooks / "restart_httpd"), names)
     if name == LDAP:
         where = ("-d", str(settings.dirsrv_configuration), "-n", LDAP, "-p", str(settings.dirsrv_pin_file))
-        return Tracking(IPA, where, "caIPAserviceCert", "", f"{hooks / 'restart_dirsrv'} {INSTANCE}")
+        names = ("-K", f"ldap/{HOST}@{REALM}")
+        return Tracking(IPA, where, "caIPAserviceCert", "", f"{hooks / 'restart_dirsrv'} {INSTANCE}", names)
     if name == KDC:
         where = ("-k", str(settings.kdc_key), "-f", str(settings.kdc_certificate))
-        return Tracking(IPA, where, "KDCs_PKINIT_Certs", "", str(hooks / "renew_kdc_cert"))
+        names = ("-K", f"krbtgt/{REALM}@{REALM}")
+        return Tracking(IPA, where, "KDCs_PKINIT_Certs", "", str(hooks / "renew_kdc_cert"), names)
     where = ("-d", str(settings.nss_directory), "-n", name)
     where += ("-P", pin) if pin is not None else ("-p", str(settings.pin_file))
     after = f'{hooks / "renew_ca_cert"} "{name}"'

@@ -75,9 +75,10 @@ class PkiTomcatd:
 class Krb5kdc:
     """Stands in for krb5kdc: nothing but a state, and how often it was started."""
 
-    def __init__(self) -> None:
+    def __init__(self, faults: Faults) -> None:
         self.running = True
         self.starts = 1
+        self._faults = faults
 
     def start(self) -> None:
         """Count."""
@@ -85,7 +86,9 @@ class Krb5kdc:
         self.starts += 1
 
     def stop(self) -> None:
-        """Nothing to end."""
+        """Refuse where the fault says so."""
+        if self._faults.is_on("restart-krb5kdc-fails"):
+            raise ServiceError(refusal("restart", "krb5kdc.service"))
         self.running = False
 
 

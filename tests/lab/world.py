@@ -28,6 +28,7 @@ from tests.lab.faults import Faults
 from tests.lab.freeipa.server import CA_NICKNAME
 from tests.lab.full import FullServer
 from tests.lab.healthy import Healthy
+from tests.lab.ipa_api import IpaApi
 from tests.lab.issuing import PIN, Issuing
 from tests.lab.place import Place
 from tests.lab.programs import write_configuration, write_stand_ins, write_tools
@@ -124,7 +125,7 @@ class World(Issuing):
             lifetime=issue_lifetime,
         )
         self._parts.append(self.dogtag)
-        tls = TlsPort()
+        tls = TlsPort(IpaApi(self._issue_for_host).answer)
         self.settings = Settings(
             directory=str(self.directory),
             ee_url=self.dogtag.ee_url,
@@ -234,7 +235,7 @@ class World(Issuing):
     def _start_services(self, tls: TlsPort) -> None:
         self.httpd = Httpd(self.faults, self.settings, tls, serves=self.full is not None)
         self.pki = PkiTomcatd(self.dogtag, self.nss, self.settings, self.faults)
-        self.krb5kdc = Krb5kdc()
+        self.krb5kdc = Krb5kdc(self.faults)
         services: dict[str, Service] = {"httpd": self.httpd, "pki-tomcatd": self.pki, "krb5kdc": self.krb5kdc}
         services["certmonger"] = self.certmonger
         if self.directory_server:
@@ -251,6 +252,12 @@ class World(Issuing):
         description = entries.description_of(x509.load_der_x509_certificate(der))
         users = self.directory_server.ldapi.search(entries.PEOPLE, "one", f"(description={description})")
         return any(der in user.get("usercertificate", []) for user in users.values())
+
+    def _issue_for_host(self, request: x509.CertificateSigningRequest, _: str) -> x509.Certificate:
+        """What the IPA API has Dogtag issue for a service of this host; it may be asked for by localhost, too."""
+        certificate = self.ca.issue_for(request, server=True)
+        self._remember(certificate)
+        return certificate
 
     def _remember(self, certificate: x509.Certificate) -> None:
         """Dogtag keeps what it issued in its repository."""

@@ -56,7 +56,7 @@ def _renew(server: Server, nickname: str) -> int:
             server.log("ERR", f"Updating trust on certificate {nickname} failed in {where}: {error}")
     if nickname == CA_NICKNAME:
         try:
-            update_ca_store(ldapi, certificate)
+            update_ca_store(server, ldapi, certificate)
         except LdapError as error:
             server.log("ERR", f"Updating CA certificate failed: {error}")
     server.start_pki()

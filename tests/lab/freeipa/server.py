@@ -59,12 +59,12 @@ class Server:
 
     def kinit(self) -> None:
         """A ticket for host/<fqdn>. There is no KDC: it costs nothing, or fails as the fault says."""
-        if self.faults.is_on("kinit-fails"):
+        if self._is_hit("kinit-fails"):
             raise RuntimeError(f"Cannot contact any KDC for realm '{REALM}'")
 
     def connect(self) -> Ldapi:
         """The directory as root over LDAPI. Raises ldapi.LdapError if it cannot be reached."""
-        down = self.faults.is_on("ldap-down")
+        down = self._is_hit("ldap-down")
         ldapi = Ldapi(self.settings.path("run", "nowhere") if down else self.settings.ldapi_socket)
         ldapi.read("")  # the root DSE: connect now, as FreeIPA does, not at the first use
         return ldapi
@@ -116,7 +116,11 @@ class Server:
 
     def may_die(self, fault: str = "hook-dies-half-way") -> None:
         """The middle of the program: with the fault on, for this program or for all, the end by SIGKILL."""
-        victims = self.faults.value(fault)
-        if victims is not None and (not victims or self.program in victims.split()):
+        if self._is_hit(fault):
             sys.stdout.flush()
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def _is_hit(self, fault: str) -> bool:
+        """Whether the fault is on for this program: for those in its value, without one for all."""
+        victims = self.faults.value(fault)
+        return victims is not None and (not victims or self.program in victims.split())

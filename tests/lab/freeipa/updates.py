@@ -72,16 +72,20 @@ def update_authority_entry(server: Server, certificate: x509.Certificate) -> boo
     criterion = f"(&(objectClass=authority)(authoritydn={certificate.subject.rfc4514_string()}))"
 
     def write(ldapi: Ldapi, dn: str, _: list[bytes]) -> None:
+        if server.faults.is_on("authority-update-fails"):
+            raise LdapError(UNWILLING, "Server is unwilling to perform")
         ldapi.modify(dn, ("replace", "authoritySerial", [str(certificate.serial_number)]))
 
     return _update(server, criterion, write)
 
 
-def update_ca_store(ldapi: Ldapi, certificate: x509.Certificate) -> None:
+def update_ca_store(server: Server, ldapi: Ldapi, certificate: x509.Certificate) -> None:
     """Append the CA's new certificate to the CA store, and make it the one of cn=CAcert; a plain world has neither.
 
     Raises LdapError.
     """
+    if server.faults.is_on("ca-store-update-fails"):
+        raise LdapError(UNWILLING, "Server is unwilling to perform")
     der = certificate.public_bytes(Encoding.DER)
     issuer_and_serial = f"{certificate.issuer.rfc4514_string()};{certificate.serial_number}"
     store = ldapi.read(CA_STORE_ENTRY)
