@@ -104,8 +104,15 @@ _BY_COMMON_NAME = {role.common_name.lower(): role for role in ROLES if role.comm
 _LIGHTWEIGHT = re.compile(r"caSigningCert cert-pki-ca [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 # FreeIPA's post-save programs tell what a certificate is for, wherever it is kept.
 _BY_HOOK = {"renew_ra_cert": "ra", "restart_httpd": "https", "restart_dirsrv": "ldaps", "renew_kdc_cert": "kdc"}
+_OUR_HOOK = re.compile(r".*?/(?:pre|post)-save\s.*?\s--\s+(.*)", re.DOTALL)
 _BY_FILE = {"ra-agent.pem": "ra", "httpd.crt": "https", "kdc.crt": "kdc"}
 _BY_PRINCIPAL = (("HTTP/", "https"), ("ldap/", "ldaps"), ("krbtgt/", "kdc"))
+
+
+def behind_our_hook(command: str) -> str:
+    """A request's pre-save or post-save command, as it is without our hook around it."""
+    found = _OUR_HOOK.match(command)
+    return found[1] if found else command
 
 
 def role_of(*, nickname: str, location: str, post_save: str) -> Role:
@@ -118,7 +125,7 @@ def role_of(*, nickname: str, location: str, post_save: str) -> Role:
         return BY_KEY["lightweight-ca"]
     if bare == "ipaCert":  # FreeIPA 4.4: /etc/httpd/alias
         return BY_KEY["ra"]
-    words = post_save.split()
+    words = behind_our_hook(post_save).split()
     program = words[0].strip("\"'").rpartition("/")[2] if words else ""
     key = _BY_HOOK.get(program) or ("" if nickname else _BY_FILE.get(location.rpartition("/")[2], ""))
     if key == "https" and not nickname and not location.endswith("/httpd.crt"):

@@ -552,7 +552,7 @@ def run_helper(world: World, operation: str, csr: str, cookie: str | None = None
 
 def test_a_closed_service_manager_has_no_thread_left(tmp_path: Path) -> None:
     """A thread that stayed in accept() could take a connection of whoever gets the descriptor's number next."""
-    manager = ServiceManager(tmp_path / "services", {})
+    manager = ServiceManager(tmp_path / "services", {}, {}, tmp_path, tmp_path / "journal")
     assert "services" in [thread.name for thread in threading.enumerate()]
     before = {thread.ident for thread in threading.enumerate()}
     manager.close()

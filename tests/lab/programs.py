@@ -28,6 +28,7 @@ ADMIN_TOOLS = {
     "systemctl": "systemctl of this world: start, stop, restart, try-restart, is-active of its own units.",
     "ipa": "ipa of this world: config-show, config-mod --ca-renewal-master-server=HOST.",
     "ipa-certupdate": "ipa-certupdate of this world: CA store -> ipa/ca.crt and both NSS databases.",
+    "journalctl": "journalctl of this world: what its programs said, -o json; of its options only -t counts.",
     "ipa-server-upgrade": "ipa-server-upgrade of this world: makes missing CAs and tracking requests of certmonger.",
 }
 
@@ -117,6 +118,9 @@ uri = {ldapi}
 [services]
 https = localhost:{settings.https_port}
 {ldaps}pki = localhost:{settings.pki_port}
+
+[hooks]
+landing_s = 2
 """
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Stands in for systemd: starts, stops and restarts the world's services when a hook asks, through a Unix socket.
+Before a start it runs the ExecStartPre= of drop-ins in <world>/systemd, and starts nothing where one of them fails.
 
 A request is one line, ``start|stop|restart|status SERVICE``; the answer one line, ``ok``, ``running``, ``stopped`` or
 ``error: TEXT``. The services live in the world's owner.
@@ -8,7 +9,10 @@ A request is one line, ``start|stop|restart|status SERVICE``; the answer one lin
 from __future__ import annotations
 
 import contextlib
+import re
+import shlex
 import socket
+import subprocess
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,10 +40,14 @@ class Service(Protocol):
 
 
 class ServiceManager:
-    """Obeys at `path`, a Unix socket, for `services` by name."""
+    """Obeys at `path`, a Unix socket, for `services` by name. `units` are their names for systemd; what a drop-in in
+    the directory `drop_ins` says before a start goes to `journal`."""
 
-    def __init__(self, path: Path, services: Mapping[str, Service]) -> None:
+    def __init__(
+        self, path: Path, services: Mapping[str, Service], units: Mapping[str, str], drop_ins: Path, journal: Path
+    ) -> None:
         self.services = services
+        self._units, self._drop_ins, self._journal = units, drop_ins, journal
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(str(path))
         self._socket.listen()
@@ -78,8 +86,21 @@ class ServiceManager:
         if verb in ("stop", "restart"):
             service.stop()
         if verb in ("start", "restart"):
+            self._run_before(name)
             service.start()
         return "ok"
+
+    def _run_before(self, name: str) -> None:
+        unit = self._units.get(name, name)
+        for directory in dict.fromkeys((unit, re.sub("@.*", "@", unit))):
+            for drop_in in sorted((self._drop_ins / f"{directory}.service.d").glob("*.conf")):
+                for command in re.findall(r"^ExecStartPre=\+(.*)$", drop_in.read_text(), re.MULTILINE):
+                    done = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False)
+                    with open(self._journal, "a", encoding="utf-8") as journal:
+                        program = shlex.split(command)[0].rpartition("/")[2]
+                        journal.writelines(f"{program}[0]: NOTICE {line}\n" for line in done.stdout.splitlines())
+                    if done.returncode:
+                        raise ServiceError(refusal("start", f"{unit}.service"))
 
 
 def refusal(verb: str, unit: str) -> str:

@@ -26,6 +26,7 @@ from tests.lab.directory import Directory389
 from tests.lab.dogtag import Dogtag
 from tests.lab.faults import Faults
 from tests.lab.freeipa.server import CA_NICKNAME
+from tests.lab.freeipa.systemctl import UNITS
 from tests.lab.full import FullServer
 from tests.lab.healthy import Healthy
 from tests.lab.ipa_api import IpaApi
@@ -240,7 +241,10 @@ class World(Issuing):
         services["certmonger"] = self.certmonger
         if self.directory_server:
             services["dirsrv"] = Dirsrv(self.directory_server, self.faults)
-        self._parts += [self.httpd, ServiceManager(self.settings.services_socket, services)]
+        units = {service: unit for unit, service in UNITS.items()}
+        drop_ins = self.settings.path("systemd")
+        manager = ServiceManager(self.settings.services_socket, services, units, drop_ins, self.settings.journal)
+        self._parts += [self.httpd, manager]
         self.pki.start()
 
     def _accepts_agent(self, der: bytes | None) -> bool:

@@ -118,3 +118,13 @@ def test_shared_are_those_in_ca_renewal(role: Role) -> None:
     """A certificate is shared where it has a cn below cn=ca_renewal; of what is shared the subject is known."""
     assert role.shared == bool(role.ca_renewal)
     assert role.shared == bool(role.common_name or role.key == "ca")
+
+
+def test_a_command_behind_our_hook() -> None:
+    """A request whose hooks are ours keeps its role: it is told by the command behind them."""
+    ours = (
+        "/usr/libexec/certwitness/post-save --cert 'Server-Cert' -- /usr/libexec/ipa/certmonger/restart_dirsrv EXAMPLE"
+    )
+    role = catalogue.role_of(nickname="Server-Cert", location="/elsewhere", post_save=ours)
+    assert role.key == "ldaps"
+    assert catalogue.behind_our_hook("/opt/x --pre-save -- y") == "/opt/x --pre-save -- y"

@@ -220,13 +220,13 @@ def _start_tracking(evidence: Evidence, place: Place) -> tuple[str, ...]:
         ),
         None,
     )
-    hook = re.match(r"(\S*/)renew_ca_cert\s", pattern.post_save) if pattern else None
+    hook = re.match(r"(\S*/)renew_ca_cert\s", catalogue.behind_our_hook(pattern.post_save)) if pattern else None
     pin_file = services.bare_pin_file(evidence, place.location)
     if pattern is None or hook is None or not pin_file:
         return ()
     after = f'{hook[1]}renew_ca_cert "{place.nickname}"'
     words = ["-d", place.location, "-n", place.nickname, "-p", pin_file, "-c", RENEW_AGENT]
-    words += ["-T", PROFILES[place.role.key], "-B", pattern.pre_save, "-C", after]
+    words += ["-T", PROFILES[place.role.key], "-B", catalogue.behind_our_hook(pattern.pre_save), "-C", after]
     return (shlex.join(["getcert", "start-tracking", *words]),)
 
 

@@ -24,6 +24,7 @@ PROGRAMS = {
     "systemctl": "systemctl",
     "ipa": "ipa",
     "ipa-certupdate": "ipa_certupdate",
+    "journalctl": "journalctl",
     "ipa-server-upgrade": "ipa_server_upgrade",
 }
 
