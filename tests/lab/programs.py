@@ -121,12 +121,15 @@ https = localhost:{settings.https_port}
 
 [hooks]
 landing_s = 2
+
+[registration]
+units = {world}/systemd
 """
 
 
 def write_configuration(settings: Settings) -> Path:
-    """certwitness.conf for this world, and the two directories that it names. Returns its path."""
-    for directory in (settings.path("log", "certwitness"), settings.path("certwitness")):
+    """certwitness.conf for this world, and the directories that it names. Returns its path."""
+    for directory in (settings.path("log", "certwitness"), settings.path("certwitness"), settings.path("systemd")):
         directory.mkdir(mode=0o700)
     path = settings.path("certwitness.conf")
     path.touch(mode=0o600)

@@ -46,6 +46,8 @@ def _act(server: Server, verb: str, unit: str) -> int:
     try:
         server.service(wanted if running or wanted != "restart" else "start", name)
     except ServiceError as error:
-        print(f"Job for {unit} failed: {error}", file=sys.stderr)
+        # What FreeIPA makes of a systemctl that failed is not what that says itself.
+        own = "the control process exited with error code." if "CalledProcessError" in str(error) else error
+        print(f"Job for {unit} failed because {own}", file=sys.stderr)
         return 1
     return 0
