@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from certwitness.catalogue import PKI, ROLES
@@ -100,7 +100,8 @@ def _tested(_: Finding, role: str, facts: Facts) -> bool:
 
 def _trusts_nobody(finding: Finding, role: str, facts: Facts) -> bool:
     """The CA without C in its SSL flags: JSS refuses 389-ds's certificate (tstclnt on the same database does, run)."""
-    lost = role == "ca" and "C" not in finding.found.removeprefix("trust ").split(",")[0]
+    flags = finding.found.removeprefix("trust ").partition(":")[0].split(" or ")  # of several certificates
+    lost = role == "ca" and not any("C" in one.split(",")[0] for one in flags)
     return lost and facts.ldaps_by_ipa is True and facts.binds_by_certificate is True and not _bound(facts)
 
 
@@ -116,7 +117,7 @@ def _explains(finding: Finding, _: str, facts: Facts) -> bool:
 
 def _predicts(_: Finding, __: str, facts: Facts) -> bool:
     """What LDAP holds, as 389-ds compares it, as long as no bind has succeeded (freeipa.md, 4)."""
-    return facts.binds_by_certificate is True and not _bound(facts)
+    return facts.binds_by_certificate is True and facts.mapped_by_ipa is True and not _bound(facts)
 
 
 def _no_tls(_: Finding, role: str, facts: Facts) -> bool:
@@ -127,8 +128,7 @@ def _no_tls(_: Finding, role: str, facts: Facts) -> bool:
 
 def _cannot_configure(finding: Finding, _: str, facts: Facts) -> bool:
     """mod_ssl ends httpd: no such file, AH02561 (unreadable), AH02565 (the key does not fit), AH02577 (passphrase)."""
-    named = facts.of_httpd
-    return named is not None and (not named or os.path.normpath(finding.certificate) in named)
+    return os.path.normpath(finding.certificate) in (facts.of_httpd or ())
 
 
 _PKI = frozenset(role.key for role in ROLES if role.unit == PKI)
@@ -186,7 +186,8 @@ SERVICES: Mapping[str, Service] = {
 class Verdict:
     """The gate's answer for one service. `reasons` prove that its start fails; where they are there and it is allowed
     all the same, `release` tells who said so. `warnings` break something else than the start. `unseen` could not be
-    looked at, or not be judged yet. `note` is a word to every verdict of this service, "" mostly."""
+    looked at, or not be judged yet. `note` is a word to every verdict of this service, "" mostly. `under_way`: the
+    certificates of the reasons whose renewal is between two steps, with certmonger's status."""
 
     service: str
     allow: bool
@@ -195,6 +196,7 @@ class Verdict:
     unseen: tuple[Finding, ...] = ()
     release: Release | None = None
     note: str = ""
+    under_way: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The stable form for programs."""
@@ -206,6 +208,7 @@ class Verdict:
             **{name: [finding.as_event() for finding in found] for name, found in parts.items()},
             "release": release,
             "note": self.note or None,
+            "under_way": dict(self.under_way),
         }
 
 
@@ -238,9 +241,11 @@ def judge(service: Service, results: Iterable[Result], facts: Facts, hold: Hold 
     unseen += _not_looked_for(service, facts, hold)
     reasons.sort(key=lambda finding: finding.check in _EFFECTS)
     release = hold.release if reasons and hold and hold.release and hold.release.lasts(now) else None
+    accused = {finding.certificate for finding in reasons}
+    under_way = {name: status for name, status in (facts.under_way or {}).items() if name in accused}
     return Verdict(
         service.name, not reasons or release is not None, tuple(reasons), tuple(warnings),
-        tuple(dict.fromkeys(unseen)), release, service.note,
+        tuple(dict.fromkeys(unseen)), release, service.note, under_way,
     )  # fmt: skip
 
 

@@ -7,10 +7,13 @@ every start, and looks here only for a release. So a file that is lost or garbag
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import stat
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -25,6 +28,8 @@ DIRECTORY = "holds"
 _LARGEST = 1 << 20
 # A clock that was set back further than this since the release ends the release.
 _CLOCK_S = 300
+# Who cannot have the holds alone within this time changes them all the same: a start waits for nobody.
+_ALONE_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,12 @@ class Hold:
     @property
     def checks(self) -> frozenset[str]:
         """The checks that it stands on."""
-        return frozenset(text(finding.get("check")) for finding in self.findings)
+        return frozenset(check for check, _ in self.subjects)
+
+    @property
+    def subjects(self) -> frozenset[tuple[str, str]]:
+        """The checks that it stands on, each with the name of its certificate ("" where it is the host)."""
+        return frozenset((text(one.get("check")), text(one.get("certificate"))) for one in self.findings)
 
     def as_json(self) -> dict[str, Any]:
         """As in the file and in ``--json``."""
@@ -110,39 +120,45 @@ def every(config: Config, services: Iterable[str]) -> tuple[list[Hold], list[str
 def place(config: Config, service: str, findings: Sequence[Finding], by: str, trace_id: str, now: datetime) -> Hold:
     """Keep that `findings` hold the service. The event hold.placed is written where they are others than before.
 
-    A hold that is there keeps its beginning, and a release in it that has ended is dropped. Raises CertwitnessError:
-    the file or the event cannot be written.
+    A hold that is there keeps its beginning. A release in it that has ended is dropped; one that lasts came after the
+    judgement, and stays. Raises CertwitnessError: the file or the event cannot be written.
     """
-    before, _ = read(config, service)
     told = tuple(finding.as_event() for finding in findings)
-    since = before.since if before and before.findings else _stamp(now)
-    hold = Hold(service, since, by, told, trace_id)
-    if before != hold:
-        _write(config, hold)
+    with _alone(config):
+        before, _ = read(config, service)
+        since = before.since if before and before.findings else _stamp(now)
+        released = before.release if before and before.release and before.release.lasts(now) else None
+        hold = Hold(service, since, by, told, trace_id, released)
+        if before != hold:
+            _write(config, hold)
     if before is None or before.checks != hold.checks:
         _tell(config, "hold.placed", "critical", hold, findings=list(told), by=by)
     return hold
 
 
-def end(config: Config, hold: Hold, why: str) -> None:
-    """The cause is gone: remove the file, and write hold.released. Raises CertwitnessError."""
+def end(config: Config, hold: Hold, why: str) -> bool:
+    """The cause is gone: remove the file, and write hold.released. False where it is not this hold any more: somebody
+    else ended it, or has found something since. Raises CertwitnessError."""
     path = _path(config, hold.service)
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return  # somebody else was faster, and tells it
-    except OSError as error:
-        raise CertwitnessError(f"{path}: {error.strerror}") from None
+    with _alone(config):
+        if read(config, hold.service)[0] != hold:
+            return False
+        try:
+            os.unlink(path)
+        except OSError as error:
+            raise CertwitnessError(f"{path}: {error.strerror}") from None
     _tell(config, "hold.released", "info", hold, by="certwitness", reason=why)
+    return True
 
 
 def release(config: Config, service: str, by: str, reason: str, until: str, now: datetime) -> Hold:
     """Let the service start all the same, until `until` (a timestamp, "" until nothing holds it any more), and write
     hold.released. Raises CertwitnessError."""
-    before, _ = read(config, service)
     stamp = _stamp(now)
-    hold = replace(before or Hold(service, stamp), release=Release(by, reason, stamp, until))
-    _write(config, hold)
+    with _alone(config):
+        before, _ = read(config, service)
+        hold = replace(before or Hold(service, stamp), release=Release(by, reason, stamp, until))
+        _write(config, hold)
     more = {"until": until} if until else {}
     _tell(config, "hold.released", "warning", hold, by=by, reason=reason, **more)
     return hold
@@ -162,17 +178,42 @@ def _content(path: str) -> bytes:
         os.close(descriptor)
 
 
+@contextmanager
+def _alone(config: Config) -> Iterator[None]:
+    """Between reading a hold and replacing it nobody else does."""
+    descriptor = -1
+    with suppress(OSError):  # who writes says so
+        _make_directories(config)
+        descriptor = os.open(os.path.join(config.state_directory, DIRECTORY), os.O_RDONLY | os.O_CLOEXEC)
+    deadline = time.monotonic() + _ALONE_S
+    while descriptor >= 0 and time.monotonic() < deadline:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError:
+            time.sleep(0.01)
+    try:
+        yield
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _make_directories(config: Config) -> None:
+    """Raises OSError."""
+    for missing in (config.state_directory, os.path.join(config.state_directory, DIRECTORY)):
+        try:
+            os.mkdir(missing, 0o700)
+        except FileExistsError:
+            _check(os.lstat(missing), stat.S_IFDIR)
+
+
 def _write(config: Config, hold: Hold) -> None:
     """Replace the file as a whole. Raises CertwitnessError."""
     path = _path(config, hold.service)
-    directory = os.path.dirname(path)
     temporary = f"{path}.{os.getpid()}.new"
     try:
-        for missing in (config.state_directory, directory):
-            try:
-                os.mkdir(missing, 0o700)
-            except FileExistsError:
-                _check(os.lstat(missing), stat.S_IFDIR)
+        _make_directories(config)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(temporary, flags, 0o600)
         try:

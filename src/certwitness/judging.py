@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from certwitness import gate, holds, start_facts
 from certwitness.checks import BY_NAME
+from certwitness.evidence import Evidence
 
 if TYPE_CHECKING:
     from certwitness.config import Config
-    from certwitness.evidence import Evidence
     from certwitness.gate import Service, Verdict
     from certwitness.holds import Hold
 
@@ -22,8 +23,23 @@ _TRACE_S = 0.2
 def verdicts(
     evidence: Evidence, services: Sequence[Service], held: Mapping[str, Hold], limit_s: float
 ) -> list[Verdict]:
-    """One for each service, from one look at the stores that lasts `limit_s` seconds at most."""
-    checks = {service.name: [BY_NAME[name] for name in service.checks] for service in services}
+    """One for each service, from one look at the stores that lasts `limit_s` seconds at most. Nothing is waited for,
+    neither the next step of a renewal nor replication: what a service reads at its start is what is there now.
+
+    Several stores that are read one after the other are no snapshot. So where a renewal is under way of what blocks, it
+    must block in a second look, too: the first may have fallen into a save.
+    """
+    found = _look(evidence, services, held, limit_s)
+    doubtful = [service for service, verdict in zip(services, found) if verdict.under_way]
+    if not doubtful:
+        return found
+    again = Evidence(evidence.host, now=evidence.now, everything=False)
+    anew = {verdict.service: verdict for verdict in _look(again, doubtful, held, limit_s)}
+    return [anew.get(verdict.service, verdict) for verdict in found]
+
+
+def _look(evidence: Evidence, services: Sequence[Service], held: Mapping[str, Hold], limit_s: float) -> list[Verdict]:
+    checks = {service.name: [replace(BY_NAME[name], waits=False) for name in service.checks] for service in services}
     found = start_facts.look(evidence, checks, {service.name: service.roles for service in services}, limit_s)
     return [gate.judge(service, *found[service.name], held.get(service.name), evidence.now) for service in services]
 
@@ -37,8 +53,10 @@ def end_if_gone(config: Config, verdict: Verdict, hold: Hold | None) -> bool:
     # A release without a block stands on nothing: then all must have been seen.
     if hold is None or verdict.reasons or (hold.checks & unseen if hold.findings else unseen):
         return False
-    holds.end(config, hold, "the cause is gone")
-    return True
+    # What it stood on is still found, and only what makes a proof of it was not seen.
+    if unseen and any((one.check, one.certificate) in hold.subjects for one in verdict.warnings):
+        return False
+    return holds.end(config, hold, "the cause is gone")
 
 
 def trace_of(evidence: Evidence, verdict: Verdict) -> str:

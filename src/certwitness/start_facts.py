@@ -51,9 +51,10 @@ class Facts:
     """What `gate.judge` must know. `roles`: name of each tracked certificate to the key of its role; None where that
     did not come in time. `asked`: certmonger answered, so what is not there is not tracked. `bind`: the verdict of the
     real bind. `binds_by_certificate`: CS.cfg tells the CA to log in with the very certificate of that bind.
+    `mapped_by_ipa`: certmap.conf is as FreeIPA writes it, so 389-ds goes by seeAlso, and compares certificates.
     `nss_of_tls`: the nicknames of which 389-ds needs one for TLS, none where TLS is off. `of_httpd`: the certificate
     files that httpd's configuration names, none where that is not where FreeIPA has it. `ldaps_by_ipa`: IPA's CA issued
-    389-ds's."""
+    389-ds's. `under_way`: name of each certificate whose renewal is between its steps to certmonger's status."""
 
     host: Host
     roles: Mapping[str, str] | None = None
@@ -61,9 +62,11 @@ class Facts:
     self_tests: SelfTests | None = None
     bind: BindResult | None = None
     binds_by_certificate: bool | None = None
+    mapped_by_ipa: bool | None = None
     nss_of_tls: frozenset[str] | None = None
     of_httpd: frozenset[str] | None = None
     ldaps_by_ipa: bool | None = None
+    under_way: Mapping[str, str] | None = None
     late: tuple[Finding, ...] = field(default=(), compare=False)
 
 
@@ -120,27 +123,24 @@ def look(
         for check in wanted
     }
     futures: list[concurrent.futures.Future[Any]] = [*known.values(), *running.values()]
-    concurrent.futures.wait(futures, timeout=max(deadline - time.monotonic(), 0))
-    facts = {name: _fact(future) for name, future in known.items()}
+    there = concurrent.futures.wait(futures, timeout=max(deadline - time.monotonic(), 0)).done
+    facts = {name: _fact(future) for name, future in known.items() if future in there}
     found: dict[str, tuple[list[Result], Facts]] = {}
     for service in checks:
         mine = {name: future for (owner, name), future in running.items() if owner == service}
-        late = tuple(
-            Finding(name, UNKNOWN, found=f"no answer within {limit_s:g} s")
-            for name, future in mine.items()
-            if not future.done()
-        )
-        results = [one for future in mine.values() if future.done() for one in future.result()]
+        why = {name: _failure(future) if future in there else f"no answer within {limit_s:g} s"
+               for name, future in mine.items()}  # fmt: skip
+        late = tuple(Finding(name, UNKNOWN, found=words) for name, words in why.items() if words)
+        results = [one for name, future in mine.items() if not why[name] for one in future.result()]
         found[service] = results, Facts(evidence.host, late=late, **facts)
     return found
 
 
 def within(limit_s: float, read: Callable[[], object]) -> object:
-    """What `read` gives; None where that takes longer than `limit_s` seconds, or a store cannot be read."""
+    """What `read` gives; None where that takes longer than `limit_s` seconds, or fails."""
     pool = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="gate")
     future = pool.submit(read)
-    concurrent.futures.wait([future], timeout=limit_s)
-    return _fact(future)
+    return _fact(future) if future in concurrent.futures.wait([future], timeout=limit_s).done else None
 
 
 def _results(evidence: Evidence, check: Check, roles: frozenset[str]) -> list[Result]:
@@ -155,22 +155,33 @@ def _results(evidence: Evidence, check: Check, roles: frozenset[str]) -> list[Re
 
 
 def _fact(future: concurrent.futures.Future[Any]) -> Any:
-    """What was read; None where it could not be, or not yet."""
-    if not future.done():
-        return None
-    try:
-        return future.result()
-    except (StoreError, OSError, ValueError):  # the check that needs the same store says so
-        return None
+    """What was read; None where it could not be: the check that needs the same store says so."""
+    return None if future.exception() else future.result()
+
+
+def _failure(future: concurrent.futures.Future[Any]) -> str:
+    """Why a look gave nothing, "" if it did: a bug of ours proves nothing, and hides no other look's proof."""
+    error = future.exception()
+    return f"this look failed by itself: {type(error).__name__}: {' '.join(str(error).split())[:200]}" if error else ""
 
 
 def _roles(evidence: Evidence) -> dict[str, str]:
     return {one.name: one.role.key for one in evidence.tracked}
 
 
+def _under_way(evidence: Evidence) -> dict[str, str]:
+    return {one.name: one.request.status for one in evidence.tracked if one.request and not one.resting}
+
+
 def _by_certificate(evidence: Evidence) -> bool:
     subsystem = evidence.by_role(SUBSYSTEM)
     return subsystem is not None and binds_by_certificate(evidence.cs_cfg("ca"), subsystem.nickname)
+
+
+def _mapped_by_ipa(evidence: Evidence) -> bool:
+    from certwitness.checks import mapping
+
+    return not mapping.certmap.find(evidence, None)
 
 
 def _dirsrv(evidence: Evidence) -> frozenset[str]:
@@ -213,7 +224,9 @@ _FACTS: dict[str, Callable[[Evidence], object]] = {
     "self_tests": lambda evidence: self_tests(evidence.cs_cfg("ca")),
     "bind": lambda evidence: evidence.bound,
     "binds_by_certificate": _by_certificate,
+    "mapped_by_ipa": _mapped_by_ipa,
     "nss_of_tls": _dirsrv,
     "of_httpd": _httpd,
     "ldaps_by_ipa": _ldaps_by_ipa,
+    "under_way": _under_way,
 }

@@ -7,10 +7,12 @@ makes 2 of it, and 0 of everything else.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NoReturn
 
@@ -23,11 +25,16 @@ if TYPE_CHECKING:
 ALLOWED, BLOCKED = 0, 42
 # From the first reader to the verdict. With the interpreter's start it stays below two seconds.
 LIMIT_S = 1.5
+# For each thing that is done with a verdict: it must not get lost in a journal or on a disk that hangs.
+TELLING_S = 1.0
 NAME = "start-gate"
 
 
 def main(arguments: Sequence[str]) -> NoReturn:
     """Judge and end with BLOCKED or 0, whatever happens. Readers that hang are not waited for."""
+    for stream in (sys.stdout, sys.stderr):  # None where it was closed
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # whatever LANG is
     status = ALLOWED
     try:
         status = run(arguments)
@@ -56,25 +63,33 @@ def run(arguments: Sequence[str], *, uid: int | None = None) -> int:
     if (os.geteuid() if uid is None else uid) != 0:
         _say(f"{NAME} must run as root to read the stores; nothing was judged, the start is allowed")
         return ALLOWED
-    from certwitness import judging
+    from certwitness import judging, start_facts
     from certwitness.evidence import Evidence
-    from certwitness.render.verdict import journal
+    from certwitness.stores import nss_tools
 
     hold, problem = holds.read(there.config, service.name)
     if problem:
         _say(problem)
     evidence = Evidence(there, everything=False)
     (verdict,) = judging.verdicts(evidence, [service], {service.name: hold} if hold else {}, LIMIT_S)
-    for line in journal(verdict):
-        print(line, flush=True)
-    _keep(there, evidence, verdict, hold, time.monotonic() - started)
+    duration_s = time.monotonic() - started
+    start_facts.within(TELLING_S, lambda: _tell(verdict))
+    start_facts.within(TELLING_S, lambda: _keep(there, evidence, verdict, hold, duration_s))
+    # What a reader runs that nobody waits for any more must not be found in the service's control group.
+    start_facts.within(TELLING_S, nss_tools.kill_all)
     return ALLOWED if verdict.allow else BLOCKED
 
 
+def _tell(verdict: Verdict) -> None:
+    from certwitness.render.verdict import journal
+
+    for line in journal(verdict):
+        print(line, flush=True)
+
+
 def _keep(there: Host, evidence: Evidence, verdict: Verdict, hold: Hold | None, duration_s: float) -> None:
-    """The hold and the event. Trouble with them changes no verdict."""
+    """The hold and the event."""
     from certwitness import holds, judging
-    from certwitness.errors import CertwitnessError
     from certwitness.events import log
 
     trace_id = judging.trace_of(evidence, verdict) or log.new_trace_id()
@@ -84,14 +99,14 @@ def _keep(there: Host, evidence: Evidence, verdict: Verdict, hold: Hold | None, 
     )  # fmt: skip
     try:
         log.append(there.config.events_file, event)
-    except CertwitnessError as error:
+    except Exception as error:
         _say(f"the verdict is not in the event log: {error}")
     try:
         if not verdict.allow:
             holds.place(there.config, verdict.service, verdict.reasons, NAME, trace_id, datetime.now(timezone.utc))
         else:
             judging.end_if_gone(there.config, verdict, hold)
-    except CertwitnessError as error:
+    except Exception as error:
         _say(str(error))
 
 
@@ -105,4 +120,5 @@ def _options(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
 def _say(words: str) -> None:
     from certwitness.render.text import clean
 
-    print(f"certwitness: {clean(words)}", file=sys.stderr, flush=True)
+    with suppress(OSError, ValueError):
+        print(f"certwitness: {clean(words)}", file=sys.stderr, flush=True)

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from tests.lab.breaks import BREAKS
 from tests.lab.breaks.landing import dirsrv_nss, held
 from tests.lab.ca import key_of, key_pem
 from tests.lab.issuing import PIN
-from tests.lab.services import Service, ServiceError
+from tests.lab.services import Service, ServiceError, ServiceManager, refusal
 from tests.lab.tracked import LDAP
 from tests.lab.world import SUBSYSTEM, World
 
@@ -82,8 +83,10 @@ def shared_world() -> Iterator[World]:
 
 @pytest.fixture
 def world(shared_world: World) -> Iterator[World]:
-    """The module's world, healthy, without holds and log."""
+    """The module's world, healthy, without holds and log, and with what httpd's configuration says on a server."""
     forget(shared_world)
+    ssl_conf = shared_world.settings.proxy_conf.with_name("ssl.conf")
+    ssl_conf.write_text(f"SSLCertificateFile {shared_world.settings.httpd_certificate}\n")
     yield shared_world
     shared_world.reset()
 
@@ -113,6 +116,17 @@ def ask(world: World, *, now_plus: timedelta | None = None) -> dict[str, Verdict
 def start_gate(world: World, service: str = PKI) -> subprocess.CompletedProcess[str]:
     command = [str(HOOK), "--config", str(world.certwitness_config), service]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30, cwd="/")
+
+
+def tools(world: World) -> list[str]:
+    """The command lines of NSS tools that run on this world's stores."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            line = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if str(world.directory) in line and re.search(r"/(tstclnt|certutil) ", line):
+                found.append(line)
+    return found
 
 
 def reasons(verdicts: dict[str, Verdict]) -> dict[str, set[str]]:
@@ -276,8 +290,76 @@ class TestUnseen:
                 assert done.returncode == 0
                 assert time.monotonic() - started < 2
                 assert "no answer within 1.5 s" in done.stdout
+                assert tools(world) == []
         finally:
             os.kill(world.directory_server.pid, signal.SIGCONT)
+
+
+class Gated:
+    """pki-tomcatd with our drop-in: no start without the gate."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.asked: list[subprocess.CompletedProcess[str]] = []
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs."""
+        return self.world.pki.running
+
+    def start(self) -> None:
+        """As systemd does: ExecStartPre=, and the service where that ends with 0."""
+        self.asked.append(start_gate(self.world))
+        if self.asked[-1].returncode != 0:
+            raise ServiceError(refusal("start", "pki-tomcatd@pki-tomcat.service"))
+        self.world.pki.start()
+
+    def stop(self) -> None:
+        """Nobody is asked."""
+        self.world.pki.stop()
+
+
+@pytest.fixture
+def gated(world: World) -> Iterator[Gated]:
+    """The world's service manager asks the gate."""
+    (manager,) = (part for part in world._parts if isinstance(part, ServiceManager))
+    services, gated = manager.services, Gated(world)
+    manager.services = {**services, PKI: gated}
+    yield gated
+    manager.services = services
+
+
+class TestRenewal:
+    """FreeIPA's post-save hook starts pki-tomcatd itself, with the real certmonger waiting for it."""
+
+    def test_a_good_one(self, world: World, gated: Gated) -> None:
+        """The hook starts it after all of its writes: nothing stands against it."""
+        before = world.nss_certificate(SUBSYSTEM).serial_number
+        assert world.renew(SUBSYSTEM)["status"] == "MONITORING"
+        assert world.nss_certificate(SUBSYSTEM).serial_number > before
+        (asked,) = gated.asked
+        assert (asked.returncode, asked.stderr) == (0, "")
+        assert f"{PKI}: ALLOW" in asked.stdout
+        assert world.pki.running
+
+    def test_users_not_updated(self, world: World, gated: Gated) -> None:
+        """Where it could not write to pkidbuser its start is refused though the renewal is under way, until healed."""
+        with world.faults.active("people-update-fails"):
+            assert world.renew(SUBSYSTEM)["status"] == "MONITORING"
+        (asked,) = gated.asked
+        assert (asked.returncode, asked.stderr) == (2, "")
+        assert "389-ds maps its certificate to nobody" in asked.stdout
+        assert f"a renewal of {SUBSYSTEM} is under way: certmonger is at POST_SAVED_CERT; it may mend" in asked.stdout
+        assert not world.pki.running
+        hold = holds.read(config.load(str(world.certwitness_config)), PKI)[0]
+        assert hold is not None
+        assert hold.checks == {"user-certificate", BIND}
+        asking = ask(world)[PKI]
+        assert (asking.allow, asking.under_way) == (False, {})
+        heal(world, examine(world))  # the remedy of ca-running starts it
+        assert gated.asked[-1].returncode == 0
+        assert world.pki.running
+        assert holds.read(config.load(str(world.certwitness_config)), PKI) == (None, "")
 
 
 class TestHook:
@@ -407,24 +489,3 @@ def _children(pid: str) -> list[str]:
         return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
         return []
-
-
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze")
-@pytest.mark.parametrize("drop_in", sorted((REPOSITORY / "install/systemd").glob("*.d/certwitness-gate.conf")), ids=str)
-def test_drop_ins(tmp_path: Path, drop_in: Path) -> None:
-    """systemd-analyze has nothing to say of the drop-ins, whose program stands in for the installed one."""
-    unit = tmp_path / drop_in.parent.name.removesuffix(".d")
-    unit.write_text("[Service]\nType=oneshot\nExecStart=/bin/true\n")
-    directory = tmp_path / drop_in.parent.name
-    directory.mkdir()
-    text = drop_in.read_text()
-    assert re.search(r"^ExecStartPre=\+/usr/libexec/certwitness/start-gate \S+$", text, re.MULTILINE)
-    assert "Timeout" not in text
-    (directory / drop_in.name).write_text(text.replace("/usr/libexec/certwitness/start-gate", str(HOOK)))
-    name = unit.name.replace("@.", "@IPADOMAIN-COM.")
-    if name != unit.name:
-        (tmp_path / name).symlink_to(unit.name)
-    done = subprocess.run(
-        ["systemd-analyze", "verify", str(tmp_path / name)], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -137,8 +138,14 @@ class Stub:
         self.venv = directory / ".venv"
         self.venv.symlink_to(sys.prefix)
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([self.hook, *arguments], capture_output=True, text=True, check=False, timeout=30)
+    def run(self, *arguments: str, **how: Any) -> subprocess.CompletedProcess[str]:
+        how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
+        return subprocess.run([self.hook, *arguments], text=True, check=False, timeout=30, **how)
+
+    def blocks(self) -> None:
+        """Have every start judged as proven to fail, in words that not every locale has."""
+        with open(self.package / "judging.py", "a", encoding="utf-8") as file:
+            file.write(PROOF)
 
     def judges(self, body: str) -> None:
         """Put another main into start_gate.py."""
@@ -150,6 +157,14 @@ class Stub:
         assert done.returncode == 0, done
         assert "the start is allowed" in done.stderr
         return done.stderr
+
+
+PROOF = """
+def verdicts(evidence, services, held, limit_s):
+    from certwitness.findings import CRITICAL, Finding
+    finding = Finding("pin", CRITICAL, found="\u2026\u20ac", breaks="it does not start \u2026")
+    return [gate.Verdict(services[0].name, False, (finding,))]
+"""
 
 
 @pytest.fixture(params=SHELLS)
@@ -173,6 +188,53 @@ class TestStub:
         assert (done.returncode, done.stderr) == (0, "")
         assert "ALLOW: not everything was seen" in done.stdout
         assert time.monotonic() - started < 5
+
+    @pytest.mark.parametrize("nobody_reads", [signal.SIG_DFL, signal.SIG_IGN])
+    @pytest.mark.parametrize("missing", [True, False])
+    def test_nobody_reads(self, stub: Stub, path: str, nobody_reads: signal.Handlers, missing: bool) -> None:
+        """With the journal gone, and SIGPIPE as systemd or anybody else has it, it allows and blocks as before."""
+        reading, writing = os.pipe()
+        os.close(reading)
+        stub.blocks()
+        if missing:
+            stub.venv.unlink()
+        try:
+            done = stub.run("--config", path, PKI, stdout=writing, stderr=writing,
+                            preexec_fn=lambda: signal.signal(signal.SIGPIPE, nobody_reads),
+                            restore_signals=False)  # fmt: skip
+        finally:
+            os.close(writing)
+        assert done.returncode == (0 if missing else 2)
+
+    @pytest.mark.parametrize("how", ["full", "closed", "another locale"])
+    def test_what_cannot_be_printed(self, stub: Stub, path: str, how: str) -> None:
+        """A proof blocks though its reason cannot be printed."""
+        stub.blocks()
+        if how == "full":
+            with open("/dev/full", "w") as full:
+                assert stub.run("--config", path, PKI, stdout=full, stderr=full).returncode == 2
+        elif how == "closed":
+            command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", str(stub.hook), "--config", path, PKI]
+            assert subprocess.run(command, check=False, timeout=30).returncode == 2
+        else:
+            # No other locale may be installed here: so it is its encoding alone.
+            module = stub.package / "start_gate.py"
+            latin = "import sys\nsys.stdout.reconfigure(encoding='latin-1')\n"
+            module.write_text(module.read_text().replace("import sys\n", latin, 1))
+            done = stub.run("--config", path, PKI)
+            assert (done.returncode, done.stderr) == (2, "")
+            assert "BLOCK: it does not start \\u2026" in done.stdout
+        assert held(path) is not None
+
+    @pytest.mark.parametrize("trouble", ["raise MemoryError", "__import__('time').sleep(60)"])
+    @pytest.mark.parametrize("where", ["holds.place", "events.log.append", "render.verdict.journal"])
+    def test_trouble_after_the_verdict(self, stub: Stub, path: str, where: str, trouble: str) -> None:
+        """A proof blocks, and soon, though the disk hangs that it is kept on, or something breaks there."""
+        stub.blocks()
+        module, _, name = where.rpartition(".")
+        with open(stub.package / f"{module.replace('.', '/')}.py", "a", encoding="ascii") as file:
+            file.write(f"\ndef {name}(*_, **__):\n    {trouble}\n")
+        assert stub.run("--config", path, PKI).returncode == 2
 
     def test_no_interpreter(self, stub: Stub) -> None:
         """No virtual environment."""
@@ -217,9 +279,10 @@ class TestStub:
         """An interpreter that hangs is ended long before systemd's own limit."""
         stub.hook.write_text(stub.hook.read_text().replace("longest=10", "longest=1"))
         stub.judges("time.sleep(60)")
-        started = time.monotonic()
-        stub.allows(PKI)
-        assert time.monotonic() - started < 10
+        for environment in (dict(os.environ), {}, {"PATH": "/nonexistent"}):
+            done = stub.run(PKI, env=environment)
+            assert done.returncode == 0
+            assert "it ended with status 137; the start is allowed" in done.stderr
 
     @pytest.mark.parametrize("text", ["[events\n", "[ipa]\nnonsense = 1\n", "\xff"])
     def test_bad_configuration(self, stub: Stub, tmp_path: Path, text: str) -> None:

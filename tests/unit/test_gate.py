@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from certwitness import gate
+from certwitness import gate, judging, start_facts
+from certwitness.checks import BY_NAME
+from certwitness.checks.check import Check
 from certwitness.errors import CertwitnessError
 from certwitness.findings import CRITICAL, ERROR, PENDING, UNKNOWN, WARNING, Finding
 from certwitness.holds import Hold, Release
@@ -38,6 +40,7 @@ FACTS = Facts(
     self_tests=SelfTests(),
     bind=None,
     binds_by_certificate=True,
+    mapped_by_ipa=True,
     nss_of_tls=frozenset({LDAP}),
     of_httpd=frozenset({HTTP}),
     ldaps_by_ipa=True,
@@ -52,7 +55,7 @@ def judge(service: str, *findings: Finding, hold: Hold | None = None, **facts: A
 
 
 def critical(check: str, certificate: str = "", **fields: Any) -> Finding:
-    return Finding(check, CRITICAL, certificate, found="wrong", breaks="it fails", **fields)
+    return Finding(check, CRITICAL, certificate, **{"found": "wrong", "breaks": "it fails", **fields})
 
 
 @pytest.mark.parametrize("service", gate.SERVICES)
@@ -81,6 +84,8 @@ class TestPki:
         assert not judge("pki-tomcatd", finding).allow
         assert not judge("pki-tomcatd", finding, bind=REFUSED).allow
         assert judge("pki-tomcatd", finding, bind=BOUND).allow
+        for otherwise in (False, None):  # verifycert off: 389-ds compares nothing
+            assert judge("pki-tomcatd", finding, mapped_by_ipa=otherwise).allow
 
     @pytest.mark.parametrize("known", [False, None])
     def test_another_login_makes_all_of_it_no_proof(self, known: bool | None) -> None:
@@ -147,6 +152,8 @@ class TestPki:
         assert judge("pki-tomcatd", lost, bind=BOUND).allow
         assert judge("pki-tomcatd", lost, ldaps_by_ipa=False).allow
         assert judge("pki-tomcatd", kept).allow
+        one_of_two = replace(lost, found="trust u,u,u or CTu,u,u: without CT for SSL")
+        assert judge("pki-tomcatd", one_of_two).allow
         assert judge("pki-tomcatd", audit, self_tests=ALL).allow
 
 
@@ -155,12 +162,11 @@ class TestOthers:
 
     @pytest.mark.parametrize("check", ["saved", "key"])
     def test_httpd(self, check: str) -> None:
-        """mod_ssl needs the certificate and its key, if httpd's configuration names this file."""
+        """mod_ssl needs the certificate and its key, if httpd's configuration is seen to name this file."""
         finding = critical(check, HTTP)
         assert not judge("httpd", finding).allow
-        assert not judge("httpd", finding, of_httpd=frozenset()).allow
-        assert judge("httpd", finding, of_httpd=frozenset({"/etc/pki/tls/certs/other.crt"})).warnings == (finding,)
-        assert judge("httpd", finding, of_httpd=None).allow
+        for seen in (frozenset({"/etc/pki/tls/certs/other.crt"}), frozenset(), None):
+            assert judge("httpd", finding, of_httpd=seen).warnings == (finding,)
 
     def test_httpd_expired(self) -> None:
         """mod_ssl starts with an expired certificate."""
@@ -212,6 +218,86 @@ def test_late_and_untracked_are_told() -> None:
     verdict = judge("httpd", roles={}, asked=True)
     assert verdict.allow
     assert "tracks no certificate of httpd" in "\n".join(render.journal(verdict))
+
+
+class Broken:
+    """Evidence of which all but the roles fails as a bug of ours would."""
+
+    host = HOST
+
+    def __getattr__(self, name: str) -> Any:
+        raise KeyError(f"no {name}\n in it")
+
+
+def test_a_look_that_fails_by_itself() -> None:
+    """A bug in one look is UNKNOWN, and neither ends the verdict nor proves anything."""
+    service = gate.SERVICES["pki-tomcatd"]
+    checks = {service.name: [BY_NAME["user-certificate"], BY_NAME["pin"]]}
+    results, facts = start_facts.look(Broken(), checks, {service.name: service.roles}, 5)[service.name]  # type: ignore[arg-type]
+    verdict = gate.judge(service, results, facts, None, NOW)
+    assert verdict.allow
+    assert {finding.check for finding in verdict.unseen} >= {"user-certificate", "pin"}
+    assert "this look failed by itself: KeyError: 'no tracked" in "\n".join(render.journal(verdict))
+
+
+class Looks:
+    """Evidence in whose looks certain verdicts are found, one after the other."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *found: tuple[tuple[Finding, ...], dict[str, str]]) -> None:
+        self.left = list(found)
+        self.checks: list[Check] = []
+        self.host, self.now = HOST, NOW
+        monkeypatch.setattr(start_facts, "look", self.look)
+        monkeypatch.setattr(judging, "Evidence", lambda _, **__: self)
+
+    def look(self, _: Any, checks: Any, *__: Any) -> dict[str, tuple[list[Any], Facts]]:
+        findings, under_way = self.left.pop(0)
+        self.checks += [check for wanted in checks.values() for check in wanted]
+        results = [make.result(finding) for finding in findings]
+        return {name: (results, replace(FACTS, under_way=under_way)) for name in checks}
+
+    def verdict(self) -> gate.Verdict:
+        return judging.verdicts(self, [gate.SERVICES["pki-tomcatd"]], {}, 1)[0]  # type: ignore[arg-type]
+
+
+UNDER_WAY = {SUBSYSTEM: "SAVING_CERT", AUDIT: "SUBMITTING"}
+
+
+def test_nothing_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a start reads is what is there now: no check waits for a renewal's next step or for replication."""
+    looks = Looks(monkeypatch, ((USER_CERTIFICATE,), {}))
+    assert not looks.verdict().allow
+    assert {check.name for check in looks.checks} == set(gate.SERVICES["pki-tomcatd"].checks)
+    assert not any(check.waits for check in looks.checks)
+
+
+def test_a_save_needs_two_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a renewal is under way of what blocks, one look may fall into a save: two must find it."""
+    blocks, healthy = ((USER_CERTIFICATE,), UNDER_WAY), ((), UNDER_WAY)
+    assert Looks(monkeypatch, blocks, healthy).verdict().allow
+    assert not Looks(monkeypatch, blocks, blocks).verdict().allow
+    for findings, under_way in (((USER_CERTIFICATE,), {AUDIT: "SUBMITTING"}), healthy):
+        looks = Looks(monkeypatch, (findings, under_way))
+        assert looks.verdict().allow is not bool(findings)
+        assert looks.left == []
+
+
+def test_a_block_says_what_is_under_way() -> None:
+    """Of what blocks: which step certmonger is at, and to ask again, in one line of the journal and of the terminal."""
+    many = [critical("user-binary", SUBSYSTEM, found=str(number)) for number in range(9)]
+    verdict = judge("pki-tomcatd", USER_CERTIFICATE, *many, BIND, bind=REFUSED, under_way=UNDER_WAY)
+    assert verdict.as_json()["under_way"] == {SUBSYSTEM: "SAVING_CERT"}
+    words = (
+        f"a renewal of {SUBSYSTEM} is under way: certmonger is at SAVING_CERT; it may mend this by itself; ask again "
+        "when it is done"
+    )
+    told = list(render.journal(verdict))
+    assert f"  {words}" in told
+    assert len(told) <= 15
+    assert words in [line.text for line in render.whole([verdict])]
+    assert judge("pki-tomcatd", under_way=UNDER_WAY).under_way == {}
+    (line,) = render.under_way(replace(verdict, under_way={"x\n<0>\x1b[2J": "SAVING_CERT" * 99}))
+    assert line.startswith("a renewal of x\\n<0>\\x1b[2J is")
 
 
 def test_a_release_allows_while_it_lasts() -> None:

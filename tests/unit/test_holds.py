@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import signal
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,10 +18,11 @@ import pytest
 from certwitness import holds, judging
 from certwitness.config import Config
 from certwitness.errors import CertwitnessError
-from certwitness.findings import UNKNOWN, Finding
+from certwitness.findings import CRITICAL, UNKNOWN, Finding
 from certwitness.gate import Verdict
 from certwitness.holds import Release
 from tests.unit.findings_factory import BIND, NOW, USER_CERTIFICATE
+from tests.unit.harness import CHECKOUT
 
 PKI = "pki-tomcatd"
 
@@ -34,6 +39,10 @@ def events(config: Config) -> list[dict[str, Any]]:
 
 def file(config: Config) -> Path:
     return Path(config.state_directory, "holds", f"{PKI}.json")
+
+
+def python_path() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def placed(config: Config) -> holds.Hold:
@@ -108,7 +117,7 @@ def test_a_file_that_others_can_write_is_no_hold(config: Config) -> None:
 
 
 def test_release(config: Config) -> None:
-    """A release keeps the hold with who, why and until when, and is recorded; the next block drops it."""
+    """A release keeps the hold with who, why and until when, and is recorded; once it is over, a block drops it."""
     placed(config)
     hold = holds.release(config, PKI, "alice", "because", "2026-11-23T22:00:00Z", NOW)
     assert hold.release == Release("alice", "because", "2026-11-23T20:00:00.000000Z", "2026-11-23T22:00:00Z")
@@ -116,7 +125,9 @@ def test_release(config: Config) -> None:
     event = events(config)[-1]
     assert (event["event"], event["by"], event["reason"]) == ("hold.released", "alice", "because")
     assert event["trace_id"] == "a" * 32
-    assert placed(config).release is None
+    assert placed(config).release == hold.release  # it came between that judgement and this
+    later = NOW + timedelta(hours=2)
+    assert holds.place(config, PKI, [BIND], "start-gate", "", later).release is None
 
 
 @pytest.mark.parametrize(
@@ -139,10 +150,86 @@ def test_how_long_a_release_lasts(at: str, until: str, lasts: bool) -> None:
 def test_end(config: Config) -> None:
     """The end removes the file and is recorded, once."""
     hold = placed(config)
-    holds.end(config, hold, "the cause is gone")
-    holds.end(config, hold, "the cause is gone")
+    assert holds.end(config, hold, "the cause is gone")
+    assert not holds.end(config, hold, "the cause is gone")
     assert not file(config).exists()
     assert [event["event"] for event in events(config)] == ["hold.placed", "hold.released"]
+
+
+def test_only_what_was_judged_is_ended(config: Config) -> None:
+    """Who has looked for long ends no hold that somebody has placed or released meanwhile."""
+    judged = placed(config)
+    released = holds.release(config, PKI, "alice", "because", "", NOW)
+    assert not judging.end_if_gone(config, Verdict(PKI, True), judged)
+    assert holds.read(config, PKI) == (released, "")
+    assert events(config)[-1]["by"] == "alice"
+
+
+def test_what_is_still_found_ends_no_hold(config: Config) -> None:
+    """Where the finding is there, and only what makes a proof of it was not seen, the hold stays."""
+    hold = placed(config)
+    unseen = Finding("internal-database", UNKNOWN)
+    assert not judging.end_if_gone(config, Verdict(PKI, True, warnings=(USER_CERTIFICATE,), unseen=(unseen,)), hold)
+    other = Finding("user-certificate", CRITICAL, "another")
+    assert judging.end_if_gone(config, Verdict(PKI, True, warnings=(other,), unseen=(unseen,)), hold)
+    assert judging.end_if_gone(config, Verdict(PKI, True, warnings=(USER_CERTIFICATE,)), placed(config))
+
+
+def test_two_at_once(config: Config) -> None:
+    """No release is lost to a block that is kept at the same time, and what is read is always whole."""
+    placed(config)
+    program = """
+import sys
+from datetime import datetime, timezone
+from certwitness import config, holds
+from tests.unit.findings_factory import BIND, NOW, USER_CERTIFICATE
+ours = config.load(sys.argv[1])
+for number in range(60):
+    holds.place(ours, "pki-tomcatd", [(BIND, USER_CERTIFICATE)[number % 2]], "start-gate", "", NOW)
+"""
+    path = Path(config.state_directory).parent / "conf"
+    path.write_text(f"[events]\nfile = {config.events_file}\n[state]\ndirectory = {config.state_directory}\n")
+    path.chmod(0o600)
+    with subprocess.Popen([sys.executable, "-c", program, str(path)], cwd=CHECKOUT, env=python_path()) as other:
+        number = 0
+        while other.poll() is None:
+            number += 1
+            holds.release(config, PKI, "alice", str(number), "", NOW)
+            hold, problem = holds.read(config, PKI)
+            assert problem == ""
+            assert hold is not None
+            assert hold.release is not None
+            assert hold.release.reason == str(number)
+    assert other.returncode == 0
+    assert os.listdir(file(config).parent) == [f"{PKI}.json"]
+
+
+def test_who_hangs_holds_up_no_start(config: Config) -> None:
+    """Another that holds the lock and does not go on is not waited for."""
+    placed(config)
+    descriptor = os.open(file(config).parent, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        hold = holds.place(config, PKI, [BIND], "start-gate", "", NOW)
+    finally:
+        os.close(descriptor)
+    assert holds.read(config, PKI) == (hold, "")
+
+
+def test_killed_while_it_is_written(config: Config) -> None:
+    """Killed at any step of the writing, what was there stays there, whole, and the next one is not disturbed."""
+    before = placed(config)
+    for step in ("mkdir", "open", "fsync", "replace"):
+        child = os.fork()
+        if child == 0:
+            setattr(os, step, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+            try:
+                holds.place(config, PKI, [BIND], "start-gate", "", NOW)
+            finally:
+                os._exit(0)
+        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+        assert holds.read(config, PKI) == (before, "")
+    assert holds.place(config, PKI, [BIND], "start-gate", "", NOW) == holds.read(config, PKI)[0]
 
 
 def test_it_ends_by_itself(config: Config) -> None:

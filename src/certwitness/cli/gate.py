@@ -35,6 +35,7 @@ def command(ctx: click.Context, services: tuple[str, ...], every: bool, as_json:
 
     SERVICE is pki-tomcatd, httpd, dirsrv or krb5kdc, or its unit. Nothing is started, stopped or held; a hold whose
     cause is gone is ended. Only what proves that the start fails blocks: see `certwitness verify` for everything else.
+    Judged is what a start would read now, though a renewal that is under way may still mend it: the answer says so.
 
     Exit status: 0 allow, 2 block, 3 wrong usage, or nothing can be judged.
     """

@@ -45,6 +45,13 @@ def released(verdict: Verdict) -> str:
     return f"{release.by} released it on {moment(release.at)} UTC, {until}: {release.reason}"
 
 
+def under_way(verdict: Verdict) -> Iterator[str]:
+    """That certmonger may itself mend what blocks."""
+    for name, status in verdict.under_way.items():
+        words = "it may mend this by itself; ask again when it is done"
+        yield clean(shorten(f"a renewal of {name} is under way: certmonger is at {status}; {words}", LONGEST_LINE))
+
+
 def whole(verdicts: Sequence[Verdict], columns: int = 0) -> Iterator[Line]:
     """For the terminal: one headline a service with its note, then its findings with their remedies."""
     for number, verdict in enumerate(verdicts):
@@ -54,6 +61,9 @@ def whole(verdicts: Sequence[Verdict], columns: int = 0) -> Iterator[Line]:
         if verdict.note and (verdict.warnings or verdict.unseen):
             yield Line(clean(f"    {verdict.note}"), "dim")
         yield from report((*verdict.reasons, *verdict.warnings, *verdict.unseen), columns)
+        for words in under_way(verdict):
+            yield Line("")
+            yield Line(words, "warn")
         if not verdict.allow:
             yield Line("")
             yield Line(clean(f"start it all the same: {release_command(verdict.service)}"))
@@ -62,6 +72,7 @@ def whole(verdicts: Sequence[Verdict], columns: int = 0) -> Iterator[Line]:
 def journal(verdict: Verdict) -> Iterator[str]:
     """For the journal: at most 15 plain lines."""
     yield f"certwitness: {headline(verdict).text}"
+    yield from (f"  {words}" for words in under_way(verdict))
     for finding in verdict.reasons[:1]:
         yield from _first(finding)
     others = verdict.reasons[1:]
