@@ -40,11 +40,13 @@ class Call(NamedTuple):
 
 
 class Signal(NamedTuple):
-    """A signal: the object, "interface.member", and what it carries (variants as (signature, value))."""
+    """A signal: the object, "interface.member", what it carries (variants as (signature, value)), and the sender's own
+    name on the bus: whoever is on it can send to us past the rules, and a sender's name is the bus's word."""
 
     path: str
     member: str
     body: tuple[Any, ...]
+    sender: str
 
 
 class Connection:
@@ -114,6 +116,15 @@ class Connection:
             for answer in self._exchange([message_bus.AddMatch(rule) for rule in rules]):
                 _body(answer)
 
+    def owner(self) -> str:
+        """certmonger's own name on the bus; "" while it is not there."""
+        from jeepney import MessageType
+        from jeepney.bus_messages import message_bus
+
+        with self._told():
+            (answer,) = self._exchange([message_bus.GetNameOwner(NAME)])
+        return str(answer.body[0]) if answer.header.message_type is MessageType.method_return else ""
+
     def signal(self, timeout_s: float | None) -> Signal | None:
         """The next signal; None if there is none within `timeout_s` (None: no limit)."""
         self.allow(timeout_s)
@@ -180,11 +191,11 @@ class Connection:
         from jeepney import HeaderFields, MessageType
 
         if message.header.message_type is MessageType.signal:
-            path, interface, member = (
+            path, interface, member, sender = (
                 str(message.header.fields.get(name, ""))
-                for name in (HeaderFields.path, HeaderFields.interface, HeaderFields.member)
+                for name in (HeaderFields.path, HeaderFields.interface, HeaderFields.member, HeaderFields.sender)
             )
-            self._signals.append(Signal(path, f"{interface}.{member}", tuple(message.body or ())))
+            self._signals.append(Signal(path, f"{interface}.{member}", tuple(message.body or ()), sender))
 
     def _receive(self) -> bytes:
         self._limit()

@@ -83,10 +83,8 @@ def shared_world() -> Iterator[World]:
 
 @pytest.fixture
 def world(shared_world: World) -> Iterator[World]:
-    """The module's world, healthy, without holds and log, and with what httpd's configuration says on a server."""
+    """The module's world, healthy, without holds and log."""
     forget(shared_world)
-    ssl_conf = shared_world.settings.proxy_conf.with_name("ssl.conf")
-    ssl_conf.write_text(f"SSLCertificateFile {shared_world.settings.httpd_certificate}\n")
     yield shared_world
     shared_world.reset()
 

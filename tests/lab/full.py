@@ -93,6 +93,8 @@ class FullServer:
                 cs_cfg.write(f"{tag}.certreq={base64.b64encode(_request(SUBSYSTEM)).decode()}\n")
         _write(settings.server_xml, SERVER_XML.format(secret=AJP_SECRET), 0o660)
         _write(settings.proxy_conf, PROXY_CONF.format(secret=AJP_SECRET), 0o640)
+        ssl_conf = settings.proxy_conf.with_name("ssl.conf")
+        _write(ssl_conf, f"SSLCertificateFile {settings.httpd_certificate}\n", 0o644)
         _write(settings.httpd_pin_file, HTTPD_PIN, 0o600)
         for name, path, mode in ((HTTP, settings.httpd_certificate, 0o644), (KDC, settings.kdc_certificate, 0o644)):
             world._shared[name] = self.issue(name, lifetime)

@@ -37,6 +37,16 @@ def test_one_datagram_as_syslog_sends_it(dev_log: tuple[socket.socket, str]) -> 
     ), line
 
 
+@pytest.mark.parametrize(
+    ("level", "priority"), [("crit", 26), ("err", 27), ("warning", 28), ("notice", 29), ("info", 30)]
+)
+def test_levels(dev_log: tuple[socket.socket, str], level: str, priority: int) -> None:
+    """journalctl -p finds it by its level."""
+    listener, path = dev_log
+    report("x", path, level=level)
+    assert listener.recv(9000).startswith(b"<%d>" % priority)
+
+
 def test_no_control_characters_and_no_end(dev_log: tuple[socket.socket, str]) -> None:
     """What the network sent can neither break the line nor make it too long to be sent."""
     listener, path = dev_log
