@@ -11,7 +11,8 @@ import shlex
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Callable
 
-from certwitness import course, verification
+from certwitness import course, said, verification
+from certwitness.catalogue import behind_our_hook
 from certwitness.checks import requests as request_checks
 from certwitness.checks import services
 from certwitness.course import MONITORING, POST_SAVED, SUBMITTING, WORKING, Course, Moment
@@ -75,6 +76,7 @@ class CourseEnds:
         elif done.saved:
             self._notices.well(request)
         if done.saved and not _is_told(request, done, renewal, history):
+            self._see_said(one, trace, done)
             self._see_landing(one, trace, known=renewal is not None)
 
     def make_up(self, resting: Iterable[Tracked], history: History) -> None:
@@ -149,6 +151,14 @@ class CourseEnds:
         if not known:
             accusing = [finding for finding in found if finding.level in (CRITICAL, ERROR)]
             self._notices.notice(request_of(one), one.name, trace, accusing, None)
+
+    def _see_said(self, one: Tracked, trace: str, done: Course) -> None:
+        """What its pre-save and post-save commands told nobody but the journal."""
+        request = request_of(one)
+        commands = (behind_our_hook(command).split() for command in (request.pre_save, request.post_save))
+        programs = list(dict.fromkeys(words[0].rpartition("/")[2] for words in commands if words))
+        found = said.complaints(said.said(programs, done.begun.at) or [], programs, one.name)
+        self._notices.notice(request, one.name, trace, found, done.begun)
 
     def _trace(self, request: Request, renewal: Renewal | None) -> str:
         """The renewal's trace; where our helper took no part in it, one of its own."""

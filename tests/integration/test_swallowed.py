@@ -61,11 +61,11 @@ ROWS = {
     ),
     "renew_ca_cert: people": Row(
         SUBSYSTEM, "people-update-fails", "did not land: users", {"user-certificate", "pkidbuser-bind", "ca-running"},
-        "pki-tomcatd", "renew_ca_cert", 0, "Update failed.",
+        "pki-tomcatd", "renew_ca_cert", 0, "Updating entry uid=pkidbuser,ou=people,o=ipaca failed: ",
     ),
     "renew_ca_cert: authority": Row(
         CA, "authority-update-fails", "did not land: authority, CA store", {"ca-store"},
-        command="renew_ca_cert", journal="Update failed.",
+        command="renew_ca_cert", journal="Updating entry cn=",
     ),
     "renew_ca_cert: CS.cfg's backup": Row(
         SUBSYSTEM, "backup-cs-cfg-fails", "landed", command="renew_ca_cert", journal="Failed to backup CS.cfg: "
@@ -95,7 +95,7 @@ ROWS = {
     ),
     "renew_ra_cert: people": Row(
         RA, "people-update-fails", "did not land: users", {"user-certificate"}, command="renew_ra_cert",
-        journal="Update failed.",
+        journal="Updating entry uid=ipara,ou=people,o=ipaca failed: ",
     ),
     "restart_httpd": Row(
         HTTP, "restart-httpd-fails", "did not land: served", {"served"}, command="restart_httpd",
@@ -136,6 +136,15 @@ def test_it_is_told(saves: Saves, what: str, mode: str) -> None:
         assert [(hold.service, hold.by) for hold in held[0]] == ([(row.held, told["by"])] if row.held else [])
         if mode == BY_HOOKS:
             assert_told_by_the_hook(row, events, told)
+        elif row.journal:
+            said = saves.wait_for(lambda event: "hook-said" in checks_of(event))
+            assert row.journal in said["findings"][0]["found"]
+            assert said["trace_id"] == told["trace_id"]
+
+
+def checks_of(event: Event) -> list[str]:
+    """The checks of an event's findings."""
+    return [finding["check"] for finding in event.get("findings", ())]
 
 
 def assert_told_by_the_hook(row: Row, events: list[Event], told: Event) -> None:
@@ -149,4 +158,5 @@ def assert_told_by_the_hook(row: Row, events: list[Event], told: Event) -> None:
     assert ended["exit"]["code"] == row.exit
     assert row.exit is not None or ended["exit"]["signal"] == 9
     assert any(row.journal in line for line in ended["journal"]) or not row.journal
-    assert ended["level"] in ("error", "critical")
+    assert ended["level"] in ("warning", "error", "critical")
+    assert ("hook-said" in checks_of(ended)) == bool(row.journal)
