@@ -92,7 +92,8 @@ def test_silent_failure_and_its_remedy(silent: Witnessed) -> None:
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     shown = silent.certwitness("show")
     assert shown.returncode == 0
-    assert re.search(r"\nlanded: repository, ca_renewal, saved, CS.cfg, users \(seen .* UTC\)\n.* from the first run ", shown.stdout)
+    landed = r"\nlanded: repository, ca_renewal, saved, CS.cfg, users \(seen .* UTC\)\n.* from the first run "
+    assert re.search(landed, shown.stdout)
     outcomes = [event["outcome"] for event in silent.events() if event["event"] == "verified"]
     assert outcomes == ["did not land", "landed"]
 
