@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 SIGKILL, SIGPIPE, SIGXFSZ = 9, 13, 25
+STDOUT = 1
 FORWARDED = (1, 2, 3, 10, 15)  # SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGTERM
+# Exported by the shell that started us. certmonger never sets them, and always sets CERTMONGER_LOCAL_CA_DIR
+# (certmonger 0.79.17, the environment of helpers and hooks).
+OF_THE_SHELL = (b"PWD", b"OLDPWD", b"SHLVL", b"_")
 PR_SET_PDEATHSIG = 1
 ENOEXEC = 8
 RESCUE_PAUSE_S = 0.01
@@ -38,6 +42,8 @@ class NotStartedError(OSError):
 class Child:
     """A command to be started with pipes of ours for its stdout and stderr, and everything else as we got it.
 
+    `awaited` is the descriptor of ours that belongs to a stream whose end is waited for, besides that of the command:
+    certmonger reads a helper's stdout to its end. A hook has none that anybody reads: 0.
     `pid` is 0 until it is started; `started` the time then, in seconds since the epoch; `open` the descriptors to read
     from that are still open, with the descriptor of ours that each belongs to (1 or 2); `pending` what was read but is
     not yet passed on, by descriptor of ours; `theirs` the ends of the pipes that are the child's, until they are closed
@@ -46,7 +52,8 @@ class Child:
     Each fact is stored by the one statement that makes it true: whoever goes on after an exception can rely on them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, awaited: int = STDOUT) -> None:
+        self.awaited = awaited
         self.owner = os.getpid()
         self.pid = 0
         self.started = 0.0
@@ -121,8 +128,8 @@ class Child:
         """Pass on what the child writes until it has ended, where the relay failed: nothing but reading, writing and
         waiting, nothing kept, and nothing shared with what may have failed. Does nothing where all is done.
 
-        As the relay does, it waits for the end of stdout and of the child, not of stderr, and closes the pipe of a
-        stream that nobody reads any more.
+        As the relay does, it waits for the end of the awaited stream and of the child, no other, and closes the pipe of
+        a stream that nobody reads any more.
         """
         while self.theirs:
             os.close(self.theirs.pop())
@@ -130,7 +137,7 @@ class Child:
             os.set_blocking(source, False)
         while self.pending:
             self._deliver(*self.pending.popitem())
-        while not self.end[0] or 1 in self.open.values():
+        while not self.end[0] or self.awaited in self.open.values():
             if not self._copy():
                 time.sleep(RESCUE_PAUSE_S)
             if not self.end[0]:
@@ -189,6 +196,26 @@ def open_if_closed(descriptor: int) -> None:
         if null != descriptor:
             os.dup2(null, descriptor, inheritable=False)
             os.close(null)
+
+
+def as_certmonger_left_it(environ: dict[bytes, bytes], lc_ctype: str) -> None:
+    """Undo what the shell and Python have done to `environ`, and put /dev/null where certmonger left a descriptor
+    closed: the next file opened would become our stdin. `lc_ctype` is "=" and the value of LC_CTYPE, "" if unset."""
+    for descriptor in (0, 1, 2):
+        open_if_closed(descriptor)
+    if lc_ctype:
+        environ[b"LC_CTYPE"] = lc_ctype[1:].encode("utf-8", "surrogateescape")
+    else:
+        environ.pop(b"LC_CTYPE", None)
+    if b"CERTMONGER_LOCAL_CA_DIR" in environ:
+        for name in OF_THE_SHELL:
+            environ.pop(name, None)
+
+
+def ignored_signals(status: str) -> int:
+    """The mask of ignored signals in a line of /proc/PID/stat (proc(5): field 33, the 31st after the name)."""
+    fields = status.rpartition(")")[2].split()
+    return int(fields[30]) if len(fields) > 30 else 0
 
 
 def restore_signals(ignored: int) -> None:

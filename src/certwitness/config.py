@@ -39,7 +39,7 @@ KNOWN: dict[str, dict[str, str]] = {
     "services": {"https": HOST_PORT, "ldaps": HOST_PORT, "pki": HOST_PORT},
     "checks": {"bind": YES_NO},
     "hooks": {"look_s": SECONDS, "landing_s": SECONDS},
-    "registration": {"reapply": YES_NO},
+    "registration": {"reapply": YES_NO, "units": PATH},
 }
 LARGEST = 1 << 20
 LONGEST_S = 3600
@@ -51,7 +51,7 @@ class Config:
     `path` is the file that was read, or "" where there was none; `events_file` and `state_directory` are
     absolute paths; `helpers` maps a helper's name to the path of the real one; `look_s` and `landing_s` are how many
     seconds a hook looks at the stores at the most, before and after its command; `reapply` whether lost registrations
-    are put back; `values` is all that the file sets, by section and key.
+    are put back, and `units` where systemd's drop-ins go; `values` is all that the file sets, by section and key.
     """
 
     def __init__(self, path: str = "", values: dict[str, dict[str, str]] | None = None) -> None:
@@ -62,7 +62,9 @@ class Config:
         self.helpers = values.get("helpers", {})
         hooks = values.get("hooks", {})
         self.look_s, self.landing_s = int(hooks.get("look_s", "20")), int(hooks.get("landing_s", "30"))
-        self.reapply = values.get("registration", {}).get("reapply", "no") == "yes"
+        registration = values.get("registration", {})
+        self.reapply = registration.get("reapply", "no") == "yes"
+        self.units = registration.get("units", "/etc/systemd/system")
         self.values = values
 
 
@@ -82,6 +84,15 @@ def load(path: str | None = None) -> Config:
     except OSError as error:
         raise ConfigurationError(f"{path or DEFAULT_PATH}: {error.strerror}") from None
     return Config(path or DEFAULT_PATH, _parse(path or DEFAULT_PATH, text))
+
+
+def usable(path: str | None, problems: list[str]) -> Config:
+    """The configuration for what certmonger runs: one that cannot be used is ignored, and `problems` says so."""
+    try:
+        return load(path)
+    except ConfigurationError as error:
+        problems.append(f"configuration ignored: {error}")
+        return Config()
 
 
 def _read(path: str) -> str:

@@ -75,7 +75,7 @@ class Relay:
         self._poll = select.poll()
 
     def run(self) -> None:
-        """Copy until stdout ends and the child has ended, as certmonger itself would see it.
+        """Copy until the child and the stream that is awaited have ended, as certmonger itself would see it.
 
         Where nobody reads our stdout or stderr any more, the child's pipe is closed, so that the child learns what it
         would have learnt without us.
@@ -87,7 +87,7 @@ class Relay:
         ending = _pidfd(child.pid)
         if ending >= 0:
             poll.register(ending, select.POLLIN)
-        while child.alive or 1 in child.open.values():
+        while child.alive or child.awaited in child.open.values():
             for descriptor, _ in poll.poll(None if ending >= 0 or not child.alive else WITHOUT_PIDFD_MS):
                 if descriptor == ending:
                     poll.unregister(descriptor)
@@ -99,7 +99,8 @@ class Relay:
             if child.alive:
                 child.reap()
                 self.duration_s = time.monotonic() - begin
-        self._rest_of_stderr()
+        for target in self._sources:
+            self._rest(target)
 
     def _take(self, source: int) -> None:
         """Read once from the child; what was read is pending, and `source` is not looked at until it is passed on."""
@@ -123,26 +124,26 @@ class Relay:
         else:
             _drop(self._child, self._sources[target])
 
-    def _rest_of_stderr(self) -> None:
-        """Pass on what was in the stderr pipe when the child had ended: to wait for its end of file would be to wait
-        for any grandchild that keeps it open."""
-        child, source = self._child, self._sources[2]
-        while 2 in child.pending:
-            _write(child.pending, 2)
+    def _rest(self, target: int) -> None:
+        """Pass on what was in a pipe when the child had ended: to wait for its end of file would be to wait for any
+        grandchild that keeps it open."""
+        child, source = self._child, self._sources[target]
+        while target in child.pending:
+            _write(child.pending, target)
         if source not in child.open:
             return
         os.set_blocking(source, False)
         rest = -1  # what was in the pipe behind the first chunk: a grandchild may go on writing for ever
         while rest:
             try:
-                child.pending[2] = os.read(source, CHUNK)
+                child.pending[target] = os.read(source, CHUNK)
             except BlockingIOError:
                 break
-            size = len(child.pending[2])
+            size = len(child.pending[target])
             rest = _unread(source) if rest < 0 and size == CHUNK else max(0, rest - size)
-            self.stderr.feed(child.pending[2])
-            while 2 in child.pending:
-                _write(child.pending, 2)
+            self._kept[target].feed(child.pending[target])
+            while target in child.pending:
+                _write(child.pending, target)
         _drop(child, source)
 
 

@@ -71,18 +71,23 @@ class Run:
         }
 
     def shown_command(self) -> list[str]:
-        """The command without its secrets; bytes that are not UTF-8 (surrogates, as Python has them) as `\\xff`."""
-        words = [word.encode("utf-8", "surrogateescape").decode(errors="backslashreplace") for word in self.command]
-        if len(words) == 1 and not any(mark in words[0] for mark in SUSPICIOUS_WORD):
-            return words
-        from certwitness.redaction import redact_command
-
-        return redact_command(words)
+        """The command as `shown` gives it."""
+        return shown(self.command)
 
     def line(self, problems: list[str]) -> str:
         """`problems` as one line for the journal that says which run they befell."""
         where = self.variable("CERTMONGER_CA_NICKNAME") or self.command[0]
         return f"{self.variable('CERTMONGER_OPERATION') or 'run'} for {where}: {'; '.join(problems)}"
+
+
+def shown(command: list[str]) -> list[str]:
+    """A command without its secrets; bytes that are not UTF-8 (surrogates, as Python has them) as `\\xff`."""
+    words = [word.encode("utf-8", "surrogateescape").decode(errors="backslashreplace") for word in command]
+    if len(words) == 1 and not any(mark in words[0] for mark in SUSPICIOUS_WORD):
+        return words
+    from certwitness.redaction import redact_command
+
+    return redact_command(words)
 
 
 def record_data_operation(run: Run, left: dict[str, Any]) -> None:
@@ -127,17 +132,25 @@ def ended(
     # The kernel counts what the child was before its exec, too: a copy of this interpreter.
     if left["max_rss_kib"] <= left["own_rss_kib"]:
         event["max_rss_is_upper_bound"] = True
-    for name in ("stdout", "stderr"):
-        event[name] = stream(left[name])
-        for part in ("text", "tail"):
-            text = event[name].get(part, "")
-            if run.is_enrollment or any(mark in text for mark in SUSPICIOUS):
-                from certwitness.redaction import redact_text
-
-                event[name][part] = redact_text(text, has_challenge_password, is_tail=part == "tail")
+    event.update(streams(left, closely=run.is_enrollment, has_challenge_password=has_challenge_password))
     if left["problems"]:
         event["observer"] = left["problems"]
     return event
+
+
+def streams(left: dict[str, Any], *, closely: bool = True, has_challenge_password: bool = False) -> dict[str, Any]:
+    """`stdout` and `stderr` for the log, without secrets. Where one has to be quick (not `closely`), text that cannot
+    hold any is not looked at."""
+    found: dict[str, Any] = {}
+    for name in ("stdout", "stderr"):
+        found[name] = stream(left[name])
+        for part in ("text", "tail"):
+            text = found[name].get(part, "")
+            if closely or any(mark in text for mark in SUSPICIOUS):
+                from certwitness.redaction import redact_text
+
+                found[name][part] = redact_text(text, has_challenge_password, is_tail=part == "tail")
+    return found
 
 
 def stream(kept: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,15 @@ from __future__ import annotations
 
 import os
 
-from certwitness.child import Child, NotStartedError, end_like, execute, open_if_closed, restore_signals
+from certwitness.child import (
+    Child,
+    NotStartedError,
+    as_certmonger_left_it,
+    end_like,
+    execute,
+    ignored_signals,
+    restore_signals,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,9 +31,6 @@ if TYPE_CHECKING:
     from certwitness.run import Run
 
 HELPER_DIRECTORIES = ("/usr/libexec/certmonger", "/usr/lib/certmonger")
-# Exported by the shell that started us. certmonger never sets them, and always sets CERTMONGER_LOCAL_CA_DIR
-# (certmonger 0.79.17, the environment of a helper).
-OF_THE_SHELL = (b"PWD", b"OLDPWD", b"SHLVL", b"_")
 
 
 def main(status: str, lc_ctype: str, stub: str, arguments: Sequence[str]) -> NoReturn:
@@ -54,7 +59,7 @@ def _run(child: Child, status: str, lc_ctype: str, stub: str, arguments: Sequenc
     command: list[str] = []
     environ = dict(os.environb)
     try:
-        _as_certmonger_left_it(environ, lc_ctype)
+        as_certmonger_left_it(environ, lc_ctype)
         rest = list(arguments)
         path = None
         if rest[:1] == ["--config"] and len(rest) > 1:
@@ -66,9 +71,11 @@ def _run(child: Child, status: str, lc_ctype: str, stub: str, arguments: Sequenc
         if name == "submit":
             command += rest[1:] if rest[:1] == ["--"] else rest
         else:
-            config = _config(path, problems)
+            from certwitness import config as configuration
+
+            config = configuration.usable(path, problems)
             command += [_real(name, stub, config), *rest]
-        child.start(command, environ, _ignored(status))
+        child.start(command, environ, ignored_signals(status))
         _load()
         child.confirm()
     except NotStartedError as error:
@@ -79,32 +86,13 @@ def _run(child: Child, status: str, lc_ctype: str, stub: str, arguments: Sequenc
         _run_unwitnessed(error, status, stub, arguments, command, environ)
     run = None
     try:
+        from certwitness import config as configuration
         from certwitness.run import Run
 
-        run = Run(child, command, environ, config or _config(path, problems), problems)
+        run = Run(child, command, environ, config or configuration.usable(path, problems), problems)
     except BaseException as error:
         _report(f"{stub}: not recorded: {error!r}")
     _witness(child, run)
-
-
-def _as_certmonger_left_it(environ: dict[bytes, bytes], lc_ctype: str) -> None:
-    """Undo what the shell and Python have done to `environ`, and put /dev/null where certmonger left a descriptor
-    closed: the next file opened would become our stdin."""
-    for descriptor in (0, 1, 2):
-        open_if_closed(descriptor)
-    if lc_ctype:
-        environ[b"LC_CTYPE"] = lc_ctype[1:].encode("utf-8", "surrogateescape")
-    else:
-        environ.pop(b"LC_CTYPE", None)
-    if b"CERTMONGER_LOCAL_CA_DIR" in environ:
-        for name in OF_THE_SHELL:
-            environ.pop(name, None)
-
-
-def _ignored(status: str) -> int:
-    """The mask of ignored signals in a line of /proc/PID/stat (proc(5): field 33, the 31st after the name)."""
-    fields = status.rpartition(")")[2].split()
-    return int(fields[30]) if len(fields) > 30 else 0
 
 
 def _witness(child: Child, run: Run | None) -> None:
@@ -151,18 +139,6 @@ def _load() -> None:
         return
 
 
-def _config(path: str | None, problems: list[str]) -> Config:
-    """The configuration; one that cannot be used is ignored, and `problems` says so."""
-    from certwitness.config import Config, load
-    from certwitness.errors import ConfigurationError
-
-    try:
-        return load(path)
-    except ConfigurationError as error:
-        problems.append(f"configuration ignored: {error}")
-        return Config()
-
-
 def _report(line: str) -> None:
     from certwitness.journal import report
 
@@ -191,7 +167,7 @@ def _run_unwitnessed(
     finds out without Python."""
     _report(f"{stub}: runs unwitnessed: {error!r}")
     try:
-        restore_signals(_ignored(status))
+        restore_signals(ignored_signals(status))
     finally:
         if command:
             _exec(command, environ)

@@ -32,8 +32,12 @@ SUBCOMMANDS = {
     "checks": "What is compared, and what a failure means.",
     "renewals": "One row a renewal, newest first.",
     "show": "One renewal from its first run to its last.",
+    "watch": "Follow certmonger's renewals, and tell whether each landed.",
     "tail": "Events as lines for people, as they come.",
     "explain": "What an exit code or a message of a helper means.",
+    "register": "Put certwitness in front of certmonger's helpers.",
+    "unregister": "Put back what was there before.",
+    "registration": "What is registered, and what became of it since.",
 }
 
 

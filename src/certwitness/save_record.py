@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: MIT
+"""What a hook leaves: the events hook.started and hook.ended, holds, lines in the journal, and whether it landed.
+
+Runs beside the hook (beside.py).
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import TYPE_CHECKING, Any, Callable
+
+from certwitness import journal
+from certwitness.errors import CertwitnessError
+from certwitness.events import log
+from certwitness.run import shown, streams
+from certwitness.save import POST_SAVE, PRE_SAVE
+
+if TYPE_CHECKING:
+    from certwitness.save import Save
+
+JOURNALCTL_S = 2
+JOURNAL_LINES, LONGEST_LINE = 100, 1000
+NO_COMMAND = "command"
+_LEVELS = {"CRITICAL": "critical", "ERROR": "error", "WARNING": "warning"}
+
+
+def write_started(save: Save) -> None:
+    """hook.started. Raises LogError."""
+    look = save.look
+    findings = look.get("findings", [])
+    level = next((name for mark, name in _LEVELS.items() if any(one["level"] == mark for one in findings)), "info")
+    event = log.event("hook.started", level, look["trace_id"], save.span_id, **_identity(save))
+    event.update(request=look.get("request"), trace_found=look.get("trace_found", False), findings=findings)
+    event.update({name: look[name] for name in ("replaced", "unseen", "lock") if name in look})
+    if save.problems:
+        event["observer"] = save.problems
+    log.append(save.config.events_file, event)
+
+
+def write_end(save: Save, end: dict[str, Any], send: Callable[[Any], None]) -> None:
+    """hook.ended, of a command that was skipped (`end` has `skipped`), could not be executed (`error`), or ran (`left`,
+    as Run.left has it). Then the hold, the journal's line, and after a save the conclusion. `send(True)` once the
+    problems are told.
+    """
+    problems = list(save.problems)
+    findings = save.look.get("reasons", [])
+    if "error" in end:
+        findings = [_cannot_be_executed(save, end["error"])]
+    event = _ended(save, end, findings)
+    if problems:
+        event["observer"] = problems
+    try:
+        log.append(save.config.events_file, event)
+    except CertwitnessError as error:
+        problems.append(f"hook.ended is not recorded: {error}")
+    for step in (_hold if "skipped" in end else None, _conclude if save.phase == POST_SAVE else None):
+        try:
+            if step:
+                step(save)
+        except CertwitnessError as error:
+            problems.append(str(error))
+    for finding in findings[:1]:
+        journal.report(_sentence(save, end, finding), level="crit")
+    if problems:
+        journal.report(f"{save.phase} for {save.name}: {'; '.join(problems)}")
+    send(True)
+
+
+def _identity(save: Save) -> dict[str, Any]:
+    """What both events say of whose they are."""
+    return {
+        "phase": save.phase,
+        "certificate": save.certificate,
+        **{name: save.look.get(name) for name in ("nickname", "key")},
+        "ca": save.look.get("ca", ""),
+        "command": shown(save.command),
+        "pid": save.pid,
+    }
+
+
+def _ended(save: Save, end: dict[str, Any], findings: list[dict[str, Any]]) -> dict[str, Any]:
+    event = log.event("hook.ended", "critical" if findings else "info", save.look["trace_id"], save.span_id)
+    event.update(_identity(save))
+    if "skipped" in end:
+        event["skipped"] = True
+    else:
+        left = end["left"]
+        status = left["status"]
+        code = None if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        event.update(
+            started=log.timestamp(left["started"]),
+            duration_s=round(left["duration_s"], 6),
+            exit={"code": code, "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None},
+            **streams(left),
+        )
+        if code != 0 and not findings:
+            event["level"] = "error"
+        lines = _journal_of(save, left["started"]) if save.command and "error" not in end else None
+        if lines is not None:
+            event["journal"] = lines
+    if findings:
+        event["findings"] = findings
+    return event
+
+
+def _journal_of(save: Save, started: float) -> list[str] | None:
+    """What the command, or another of its name, has told the journal since its start; None where that is not known."""
+    import shutil
+    import subprocess
+
+    from certwitness.redaction import redact_text
+
+    program = shutil.which("journalctl")
+    if program is None:
+        return None
+    options = ["--no-pager", "-q", "-o", "cat", f"--since=@{started:.6f}", "-n", str(JOURNAL_LINES)]
+    command = [program, *options, "-t", save.program]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=JOURNALCTL_S, env=save.environ, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    if done.returncode:
+        return None
+    text = redact_text(done.stdout.decode(errors="backslashreplace"))
+    return [line[:LONGEST_LINE] for line in text.splitlines()[:JOURNAL_LINES]]
+
+
+def _cannot_be_executed(save: Save, reason: str) -> dict[str, Any]:
+    from certwitness.findings import CRITICAL, Finding
+
+    option = "-B" if save.phase == PRE_SAVE else "-C"
+    request = save.look.get("request") or "ID"
+    return Finding(
+        NO_COMMAND,
+        CRITICAL,
+        certificate=save.name,
+        where=shown(save.command)[0],
+        expected=f"a {save.phase} command that can be executed",
+        found=f"it cannot be executed: {reason}",
+        breaks="what it does at each renewal is not done, and certmonger says nothing of it",
+        remedy=f"Give the request the command that it had, or repair that: getcert start-tracking -i {request} {option}"
+        " '…'; then run it once by hand.",
+    ).as_event()
+
+
+def _hold(save: Save) -> None:
+    """Hold the service that was not restarted. Raises CertwitnessError."""
+    from datetime import datetime, timezone
+
+    from certwitness import holds
+    from certwitness.findings import Finding
+
+    reasons = [Finding(**{**reason, "commands": tuple(reason["commands"])}) for reason in save.look["reasons"]]
+    now = datetime.now(timezone.utc)
+    holds.place(save.config, save.look["service"], reasons, save.phase, save.look["trace_id"], now)
+
+
+def _conclude(save: Save) -> None:
+    """Raises CertwitnessError."""
+    from certwitness import conclusion, host
+
+    if save.certificate is not None:
+        conclusion.conclude(host.load(save.config), save.name, by=save.phase, limit_s=save.config.landing_s)
+
+
+def _sentence(save: Save, end: dict[str, Any], finding: dict[str, Any]) -> str:
+    """For the journal: the certificate, what is wrong where, and the next step."""
+    name = save.name
+    if "skipped" in end:
+        service = save.look["service"]
+        what = f"{save.program} was not run, {service} goes on with the certificate that it has"
+        return f"{name}: {what}: {finding['where']}: {finding['found']}. Next: certwitness gate {service}"
+    command = shlex.join(shown(save.command))
+    return f"{name}: the {save.phase} command {command} {finding['found'][3:]}. Next: {finding['remedy']}"

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: MIT
+"""Contract 2 for hooks: the command finds and does what it would without us."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from tests.unit.harness import CHECKOUT, SHELLS, program, python_program
+from tests.unit.hook_harness import ENVIRONMENT, HookTree, Started, inspector, run
+
+SCHEMA = json.loads((CHECKOUT / "src" / "certwitness" / "events" / "schema.json").read_text())
+PHASES = ("pre-save", "post-save")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> HookTree:
+    return HookTree(tmp_path)
+
+
+def wait_for(path: Path) -> str:
+    deadline = time.monotonic() + 20
+    while not path.exists() or not path.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return path.read_text()
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def check(events: list[dict[str, Any]]) -> None:
+    for event in events:
+        Draft202012Validator(SCHEMA).validate(event)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_command_is_run_once_and_recorded(tree: HookTree, tmp_path: Path, phase: str) -> None:
+    """Both events, one span, with what the command said, which nobody else keeps."""
+    command = program(tmp_path / "command", f"echo run >>{tmp_path}/runs; echo out; echo err >&2; exit 3")
+    assert run(tree.hooked([command, "x"], phase)) == 3
+    assert (tmp_path / "runs").read_text() == "run\n"
+    started, ended = tree.events()
+    check([started, ended])
+    assert [started["event"], ended["event"]] == ["hook.started", "hook.ended"]
+    assert (started["phase"], started["certificate"], started["trace_found"]) == (phase, "a certificate", False)
+    assert started["command"] == ended["command"] == [str(command), "x"]
+    assert (started["span_id"], started["trace_id"], started["pid"]) == (
+        ended["span_id"], ended["trace_id"], ended["pid"],
+    )  # fmt: skip
+    assert (ended["exit"], ended["level"]) == ({"code": 3, "signal": None}, "error")
+    assert (ended["stdout"]["text"], ended["stderr"]["text"]) == ("out\n", "err\n")
+    assert "no realm" in started["observer"][0]
+
+
+@pytest.mark.parametrize("ignored", [(), (signal.SIGPIPE,), (signal.SIGTERM, signal.SIGXFSZ)])
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_command_finds_what_it_would_find(
+    tmp_path: Path, phase: str, shell: str, ignored: tuple[signal.Signals, ...]
+) -> None:
+    """Arguments, environment, directory, umask, process group, signals, stdin closed, certmonger's pipe, no other."""
+    tree = HookTree(tmp_path, shell=shell)
+    env = {**ENVIRONMENT, "EMPTY": "", "LC_ALL": "C", "ODD": "line\nline\n"}
+    words = ["-vv", "a b", "--cert", "x", "--", "ümlaut", "*", "--config"]
+
+    def found(command: list[object], name: str) -> str:
+        assert run(command, env, ignored=ignored) == 0
+        return (tmp_path / name).read_text()
+
+    bare = found([inspector(tmp_path), tmp_path / "bare", *words], "bare")
+    assert "stdin closed" in bare
+    assert "open: 9" in bare
+    assert found(list(tree.hooked([inspector(tmp_path), tmp_path / "hooked", *words], phase)), "hooked") == bare
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV])
+def test_death_by_signal_is_death_by_the_same_signal(tree: HookTree, tmp_path: Path, number: signal.Signals) -> None:
+    """And so it is recorded."""
+    assert run(tree.hooked([program(tmp_path / "command", f"kill -{int(number)} $$")])) == -number
+    assert tree.hook_ended()["exit"] == {"code": None, "signal": int(number)}
+    check(tree.events())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+def test_a_signal_to_the_hook_reaches_the_command(tree: HookTree, tmp_path: Path, number: signal.Signals) -> None:
+    """The stop of certmonger.service, for example; the command's answer to it is ours."""
+    name = number.name[3:]
+    command = program(
+        tmp_path / "command",
+        f"trap 'echo got {name}; exit 5' {name}; echo >{tmp_path}/ready x; while :; do sleep 0.05; done",
+    )
+    started = Started(tree.hooked([command]))
+    wait_for(tmp_path / "ready")
+    started.process.send_signal(number)
+    assert started.end() == 5
+    assert tree.hook_ended()["stdout"]["text"] == f"got {name}\n"
+
+
+def test_sigint_while_looking_ends_it_without_the_command(tree: HookTree, tmp_path: Path) -> None:
+    """As it would have ended the command at its first moment."""
+    tree.config.write_text(tree.config.read_text() + "[hooks]\nlook_s = 30\n")
+    save_look = tree.package / "save_look.py"
+    save_look.write_text(f"import time\nopen({str(tmp_path / 'looks')!r}, 'w').write('x')\ntime.sleep(30)\n")
+    started = Started(tree.hooked([program(tmp_path / "command", f"echo >{tmp_path}/ran x")]))
+    wait_for(tmp_path / "looks")
+    started.process.send_signal(signal.SIGINT)
+    assert started.end() == -signal.SIGINT
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_killed_hook_takes_the_command_with_it(tree: HookTree, tmp_path: Path) -> None:
+    """SIGKILL of what certmonger started ends what it wanted run, as without us."""
+    command = python_program(
+        tmp_path / "command",
+        f"import os, time\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)",
+    )
+    started = Started(tree.hooked([command]))
+    pid = int(wait_for(tmp_path / "pid"))
+    started.process.kill()
+    assert started.end() == -signal.SIGKILL
+    deadline = time.monotonic() + 10
+    while alive(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert tree.kinds() == ["hook.started"]
+
+
+def test_a_grandchild_that_keeps_stdout_open_is_not_waited_for(tree: HookTree, tmp_path: Path) -> None:
+    """certmonger reads no hook's stdout: a service that the command leaves behind holds nothing up, if it closed
+    certmonger's own pipe, which Python's subprocess does."""
+    command = program(tmp_path / "command", f"(exec 9>&-; echo >{tmp_path}/pid $$; exec sleep 60) & echo early; exit 4")
+    started = Started(tree.hooked([command]))
+    begun = time.monotonic()
+    assert started.end(50) == 4
+    assert time.monotonic() - begun < 45
+    assert tree.hook_ended()["stdout"]["text"] == "early\n"
+
+
+def test_large_output(tree: HookTree, tmp_path: Path) -> None:
+    """It is taken, however much it is, and not all of it is kept."""
+    command = python_program(tmp_path / "command", "import os\nfor n in range(256): os.write(1 + n % 2, b'x' * 65536)")
+    assert run(tree.hooked([command])) == 0
+    ended = tree.hook_ended()
+    assert ended["stdout"]["size"] == ended["stderr"]["size"] == 8 << 20
+    assert len(ended["stdout"]["text"]) < 1 << 16
+
+
+def test_secrets_are_not_recorded(tree: HookTree, tmp_path: Path) -> None:
+    """Of the command line and of what it says."""
+    command = program(tmp_path / "command", "echo '-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----'")
+    run(tree.hooked([command, "--pin=geheim123"]))
+    text = tree.log.read_text()
+    assert "c2VjcmV0" not in text
+    assert "geheim123" not in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [("missing", 127), ("not executable", 126), ("a directory", 126), ("no interpreter", 127)]
+)
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_command_that_cannot_be_executed(tree: HookTree, tmp_path: Path, kind: str, code: int, phase: str) -> None:
+    """certmonger would say nothing: here it is CRITICAL, with the next step."""
+    command = tmp_path / "command"
+    if kind == "a directory":
+        command.mkdir()
+    elif kind != "missing":
+        program(command, "exit 0", interpreter="/nonexistent" if kind == "no interpreter" else "/bin/sh")
+    if kind == "not executable":
+        command.chmod(0o644)
+    assert run(tree.hooked([command], phase)) == code
+    ended = tree.hook_ended()
+    check(tree.events())
+    assert (ended["exit"], ended["level"]) == ({"code": code, "signal": None}, "critical")
+    (finding,) = ended["findings"]
+    assert (finding["check"], finding["level"], finding["where"]) == ("command", "CRITICAL", str(command))
+    assert "getcert start-tracking" in finding["remedy"]
+
+
+def test_a_script_without_an_interpreter_line(tree: HookTree, tmp_path: Path) -> None:
+    """execvp(3) gives it to /bin/sh, and so do we."""
+    command = tmp_path / "command"
+    command.write_text(f'echo "$@" >{tmp_path}/said; exit 3\n')
+    command.chmod(0o755)
+    assert run(tree.hooked([command, "a b"])) == 3
+    assert (tmp_path / "said").read_text() == "a b\n"
+
+
+def test_without_a_command(tree: HookTree) -> None:
+    """There is nothing to run: it is witnessed, and all is well."""
+    assert run(tree.hooked([])) == 0
+    assert run(tree.hooked([], "pre-save", "--cert", "x")) == 0
+    assert tree.kinds() == ["hook.started", "hook.ended"] * 2
+    check(tree.events())
+    assert tree.hook_ended()["command"] == []
+
+
+@pytest.mark.parametrize("options", [("--",), ("--config", "/nonexistent", "--"), ("--cert",)])
+def test_wrong_usage_costs_the_look_and_not_the_command(
+    tree: HookTree, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """No --cert NAME: the certificate is null, and it is said."""
+    command = program(tmp_path / "command", f"echo run >>{tmp_path}/runs")
+    if options == ("--cert",):
+        assert run(tree.hooked([], "post-save", "--cert")) == 0
+    else:
+        assert run(tree.hooked([command], "post-save", *options)) == 0
+        assert (tmp_path / "runs").read_text() == "run\n"
+    if "--config" not in options:
+        assert tree.hook_ended()["certificate"] is None
+        assert "no --cert NAME" in tree.hook_ended()["observer"][0]
+        check(tree.events())
+
+
+def test_killed_at_random_moments(tree: HookTree, tmp_path: Path) -> None:
+    """SIGKILL again and again: the command ran once or not at all, and no line of the log is torn."""
+    command = program(tmp_path / "command", f"echo run >>{tmp_path}/runs")
+    begun = time.monotonic()
+    assert run(tree.hooked([command])) == 0
+    whole = time.monotonic() - begun
+    for number in range(24):
+        (tmp_path / "runs").write_text("")
+        started = Started(tree.hooked([command]))
+        time.sleep(whole * number / 20)
+        started.process.kill()
+        assert started.end() in (0, -signal.SIGKILL)
+        assert (tmp_path / "runs").read_text() in ("", "run\n")
+    (tmp_path / "runs").write_text("")
+    assert run(tree.hooked([command])) == 0
+    assert (tmp_path / "runs").read_text() == "run\n"
+    time.sleep(0.5)  # what writes beside a killed hook
+    check(tree.events())
+    assert tree.log.read_bytes().endswith(b"\n")
+
+
+def test_two_at_once(tree: HookTree, tmp_path: Path) -> None:
+    """They share nothing."""
+    command = program(tmp_path / "command", "sleep 0.3; exit $1")
+    both = [Started(tree.hooked([command, number], phase)) for number, phase in enumerate(PHASES)]
+    assert [started.end() for started in both] == [0, 1]
+    spans = [event["span_id"] for event in tree.events()]
+    assert sorted(map(spans.count, spans)) == [2, 2, 2, 2]
+
+
+def test_the_pipe_ends_with_the_hook(tree: HookTree, tmp_path: Path) -> None:
+    """While the command runs certmonger sees no end of file, though the command closed all it had."""
+    command = program(tmp_path / "command", f"exec 9>&-; echo >{tmp_path}/ready x; sleep 0.5")
+    started = Started(tree.hooked([command]))
+    wait_for(tmp_path / "ready")
+    os.set_blocking(started._reading, False)
+    with pytest.raises(BlockingIOError):
+        os.read(started._reading, 1)
+    os.set_blocking(started._reading, True)
+    assert started.end() == 0

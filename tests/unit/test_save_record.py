@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: MIT
+"""What a hook leaves behind, for what the tests of the whole hook do not bring about."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from certwitness import conclusion, config, journal, save_record
+from certwitness.errors import StoreError
+from certwitness.run import NOTHING
+from certwitness.save import POST_SAVE, PRE_SAVE, Save
+from tests.unit import empty_host
+from tests.unit import findings_factory as make
+from tests.unit.harness import CHECKOUT, program
+
+SCHEMA = json.loads((CHECKOUT / "src" / "certwitness" / "events" / "schema.json").read_text())
+LEFT = {"status": 0, "duration_s": 1.5, "stdout": NOTHING, "stderr": NOTHING, "started": 1_800_000_000.0}
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """The lines that the journal gets, with their levels."""
+    lines: list[tuple[str, str]] = []
+    monkeypatch.setattr(journal, "report", lambda line, *, level="err": lines.append((level, line)))
+    monkeypatch.setattr(conclusion, "conclude", lambda *_, **__: [])
+    return lines
+
+
+def save(tmp_path: Path, phase: str = POST_SAVE, *command: str, **look: Any) -> Save:
+    """A hook's run on a host where nothing can be reached."""
+    made = Save(phase, ["--cert", make.SUBSYSTEM, "--", *command])
+    made.config = config.load(empty_host.configure(tmp_path))
+    made.look = {"trace_id": "0" * 32, **look}
+    return made
+
+
+def events(tmp_path: Path) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in (tmp_path / "log" / "events.jsonl").read_text().splitlines()]
+    for event in found:
+        Draft202012Validator(SCHEMA).validate(event)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("levels", "level"), [([], "info"), (["WARNING"], "warning"), (["WARNING", "CRITICAL"], "critical")]
+)
+def test_the_level_is_that_of_the_worst_finding(tmp_path: Path, levels: list[str], level: str) -> None:
+    """hook.started of a command that is about to run."""
+    finding = make.BIND.as_event()
+    given = save(tmp_path, PRE_SAVE, "/c", findings=[{**finding, "level": one} for one in levels], unseen=["x: y"])
+    save_record.write_started(given)
+    (event,) = events(tmp_path)
+    assert (event["level"], event["unseen"], event["pid"]) == (level, ["x: y"], given.pid)
+
+
+def test_a_skipped_restart(tmp_path: Path, told: list[tuple[str, str]]) -> None:
+    """The hold, the event without an end, and one sentence that names certificate, store and next step."""
+    reason = make.BIND.as_event()
+    sent: list[object] = []
+    given = save(tmp_path, POST_SAVE, "/x/restart_httpd", service="httpd", reasons=[reason])
+    given.config.state_directory = str(tmp_path / "state")
+    save_record.write_end(given, {"skipped": True}, sent.append)
+    ended, placed = events(tmp_path)
+    assert (ended["skipped"], ended["findings"], ended["level"]) == (True, [reason], "critical")
+    assert "exit" not in ended
+    assert (placed["event"], placed["service"], placed["by"], placed["findings"]) == (
+        "hold.placed", "httpd", POST_SAVE, [reason],
+    )  # fmt: skip
+    ((level, line),) = told
+    assert level == "crit"
+    assert line.startswith(f"{make.SUBSYSTEM}: restart_httpd was not run")
+    assert reason["where"] in line
+    assert line.endswith("Next: certwitness gate httpd")
+    assert sent == [True]
+
+
+def test_a_failure_of_ours_is_told_once(
+    tmp_path: Path, told: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log cannot be written and the conclusion cannot be drawn: one line."""
+
+    def conclude(*_: object, **__: object) -> None:
+        raise StoreError("certmonger", "silent")
+
+    monkeypatch.setattr(conclusion, "conclude", conclude)
+    given = save(tmp_path, POST_SAVE, "/c")
+    (tmp_path / "log").mkdir(mode=0o777)
+    (tmp_path / "log").chmod(0o777)
+    save_record.write_end(given, {"left": LEFT}, lambda _: None)
+    ((_, line),) = told
+    assert "not recorded" in line
+    assert "certmonger: silent" in line
+
+
+@pytest.mark.parametrize(
+    ("body", "lines"),
+    [
+        ('echo "$@" >&2; printf "one\\ntwo --pin geheim123\\n"', ["one", "two"]),
+        ("exit 1", None),
+        ("exec sleep 60", None),
+        (None, None),
+    ],
+)
+def test_the_journal_of_the_command(
+    tmp_path: Path, told: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, body: str | None, lines: Any
+) -> None:
+    """Where it can be read: without journalctl, with one that fails or hangs, the event says nothing of it."""
+    monkeypatch.setattr(save_record, "JOURNALCTL_S", 0.5)
+    (tmp_path / "bin").mkdir()
+    if body:
+        program(tmp_path / "bin" / "journalctl", f'echo "$@" >{tmp_path}/asked\n{body}')
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin" + (":/bin:/usr/bin" if body else ""))
+    given = save(tmp_path, PRE_SAVE, "/x/stop_pkicad")
+    save_record.write_end(given, {"left": LEFT}, lambda _: None)
+    (event,) = events(tmp_path)
+    assert [line.split()[0] for line in event["journal"]] == lines if lines else "journal" not in event
+    assert told == []
+    if lines:
+        assert "-t stop_pkicad" in (tmp_path / "asked").read_text()
+        assert "--since=@1800000000.000000" in (tmp_path / "asked").read_text()
