@@ -56,7 +56,7 @@ def conclude(
     """
     deadline, wait_s = time.monotonic() + limit_s, FIRST_PAUSE_S
     while True:
-        with Evidence(host, settled=None) as evidence:
+        with Evidence(host, waits=False) as evidence:
             tracked = next((one for one in evidence.tracked if one.name == name), None)
             if tracked is None:
                 raise CertwitnessError(f"certmonger tracks no certificate {name}")

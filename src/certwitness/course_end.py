@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Callable
 
-from certwitness import course, said, verification
+from certwitness import course, kept, said, verification
 from certwitness.catalogue import behind_our_hook
 from certwitness.checks import requests as request_checks
 from certwitness.checks import services
@@ -21,7 +21,7 @@ from certwitness.events import log
 from certwitness.events.fields import seconds_between
 from certwitness.evidence import Evidence
 from certwitness.findings import CRITICAL, ERROR, Finding
-from certwitness.noticing import LEVELS, Notices, identity, kept, key
+from certwitness.noticing import LEVELS, Notices, identity, key
 
 if TYPE_CHECKING:
     from certwitness.certmonger import Request
@@ -67,7 +67,7 @@ class CourseEnds:
                 log.event(
                     "request.moved", "info" if well else "warning", trace, log.new_span_id(),
                     **identity(request, one.name), steps=done.as_event(), status=done.status, stuck=request.stuck,
-                    ca_error=kept(request.ca_error) or None,
+                    ca_error=kept.text(request.ca_error) or None,
                 )
             )  # fmt: skip
         if not well:
@@ -129,7 +129,7 @@ class CourseEnds:
 
     def _problems(self, one: Tracked, done: Course | None) -> list[Finding]:
         """What is wrong with a request at its rest: what the check says, or else what only its course shows."""
-        with Evidence(self._host, everything=False, settled=(one.name,)) as evidence:
+        with Evidence(self._host, everything=False, waits=False) as evidence:
             results = verification.run(evidence, (request_checks.request_state,), (one.name,))
             found = [finding for result in results for finding in result.findings if finding.level in LEVELS]
             if done and done.refused_silently and not found:

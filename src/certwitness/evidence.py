@@ -6,9 +6,8 @@ A store that could not be read raises its StoreError at every look at it, so eac
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -17,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 from certwitness import certmonger, databases
 from certwitness.certificates import Certificate
 from certwitness.errors import LogError, StoreError
-from certwitness.events import fields, reader, renewals
+from certwitness.events import fields
+from certwitness.events.history import History
 from certwitness.stores import ajp, certmap, cs_cfg, directory, external_bind, pem, renewal_lock, served
 from certwitness.stores.names import same_dn
 from certwitness.tracked import LONGEST_SAVE_S, LONGEST_STEP_S, SUBSYSTEM, Tracked, of_requests, usual_places
@@ -38,9 +38,8 @@ class Evidence:
     """One look at this host, judged at `now`. Nothing is read twice; what is not asked for is not waited for.
 
     `expect` is a certificate that must have landed: for its key or subject it takes the place of what is saved. Without
-    `everything` only what a service's start depends on is begun at once. `settled` are the names of certificates that
-    nothing is waited for any more, whatever certmonger is at (its last step is ours, or what counts is this moment);
-    None: all. Properties and methods raise StoreError.
+    `everything` only what a service's start depends on is begun at once. Without `waits`, nothing is too
+    early to judge, whatever certmonger is at. Properties and methods raise StoreError.
     """
 
     def __init__(
@@ -50,10 +49,10 @@ class Evidence:
         expect: Certificate | None = None,
         now: datetime | None = None,
         everything: bool = True,
-        settled: Collection[str] | None = (),
+        waits: bool = True,
     ) -> None:
         self.host = host
-        self.settled = settled
+        self._waits = waits
         self.expect = expect
         self.now = now or datetime.now(timezone.utc)
         self._lock, self._futures = threading.Lock(), dict[object, Future[Any]]()
@@ -198,7 +197,7 @@ class Evidence:
 
     def in_flight(self, tracked: Tracked) -> str:
         """Why this certificate's stores may differ right now: the step that its renewal is in; "" where it rests."""
-        if self.settled is None or tracked.name in self.settled:
+        if not self._waits:
             return ""
         request, renewal = tracked.request, self.renewal(tracked)
         since = fields.seconds_between(renewal.last, self.stamp) if renewal else 0.0
@@ -289,16 +288,10 @@ class Evidence:
         return external_bind.bind(subsystem.location, subsystem.nickname_for_tools, pin, *self.host.ldaps_address)
 
     def _log(self) -> tuple[Renewal, ...]:
-        folding = renewals.Fold()
-        path, problems = self.host.config.events_file, reader.Problems()
         try:
-            for event in reader.read_log(path, problems.report, reader.is_data_operation):
-                folding.add(event)
+            return tuple(History.read(self.host.config.events_file).renewals)
         except LogError as error:
-            if not os.path.lexists(path):
-                return ()
             raise StoreError("event log", str(error)) from None
-        return tuple(sorted(folding.finish(), key=lambda renewal: renewal.last))
 
     def _expected(self, tracked: Tracked, held: Certificate | None) -> bool:
         """Whether the expected certificate is this one's: by its key, or by a subject that no other has."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
+from certwitness import kept
 from certwitness.config import Config
 from certwitness.errors import CertwitnessError
 from certwitness.events import log
@@ -123,7 +124,7 @@ def place(config: Config, service: str, findings: Sequence[Finding], by: str, tr
     A hold that is there keeps its beginning. A release in it that has ended is dropped; one that lasts came after the
     judgement, and stays. Raises CertwitnessError: the file or the event cannot be written.
     """
-    told = tuple(finding.as_event() for finding in findings)
+    told = tuple(kept.finding(finding) for finding in findings)
     with _alone(config):
         before, _ = read(config, service)
         since = before.since if before and before.findings else _stamp(now)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from certwitness import gate, holds, start_facts
+from certwitness import gate, holds, kept, start_facts
 from certwitness.checks import BY_NAME
 from certwitness.evidence import Evidence
 
@@ -72,7 +72,7 @@ def as_event(verdict: Verdict) -> dict[str, Any]:
     fields: dict[str, Any] = {"service": verdict.service, "verdict": "allow" if verdict.allow else "block"}
     for name, found in (("findings", verdict.reasons), ("warnings", verdict.warnings), ("unseen", verdict.unseen)):
         if found:
-            fields[name] = [finding.as_event() for finding in found]
+            fields[name] = [kept.finding(finding) for finding in found]
     if verdict.release:
         fields["release"] = {name: value for name, value in verdict.release.as_json().items() if value}
     return fields

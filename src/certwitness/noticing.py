@@ -7,17 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Callable
 
+from certwitness import kept
 from certwitness.certmonger import Request
 from certwitness.course import Moment
 from certwitness.errors import CertwitnessError, LogError
 from certwitness.events import log
 from certwitness.events.history import History, Told
 from certwitness.findings import CRITICAL, ERROR, WARNING, Finding, worst
-from certwitness.redaction import redact_text
 
 # Of a finding: the event's level, and that of the journal's line.
 LEVELS = {CRITICAL: ("critical", "crit"), ERROR: ("error", "err"), WARNING: ("warning", "warning")}
-LONGEST_TEXT = 1000
 
 Tell = Callable[..., None]
 
@@ -60,14 +59,14 @@ class Notices:
         news = []
         for finding in findings:
             level, found, at = told.get((finding.check, finding.where), ("", "", ""))
-            if (level, found) != (finding.level, kept(finding.found)) or at < earliest:
+            if (level, found) != (finding.level, kept.text(finding.found)) or at < earliest:
                 news.append(finding)
         if not news:
             return
         for finding in news:
-            told[finding.check, finding.where] = finding.level, kept(finding.found), now.stamp
+            told[finding.check, finding.where] = finding.level, kept.text(finding.found), now.stamp
             self.tell(sentence(name, finding), level=LEVELS[finding.level][1])
-        shown = [{**finding.as_event(), "certificate": name, "found": kept(finding.found)} for finding in news]
+        shown = [{**kept.finding(finding), "certificate": name} for finding in news]
         self.write(
             log.event("noticed", LEVELS[worst(news)][0], trace, log.new_span_id(), **identity(request, name),
                       by="watch", findings=shown)
@@ -88,7 +87,7 @@ class Notices:
         except CertwitnessError as error:
             self.tell(str(error), level="warning")
         except Exception as error:  # a bug of ours
-            words = f"{type(error).__name__}: {error}"[:LONGEST_TEXT]
+            words = f"{type(error).__name__}: {error}"[: kept.LONGEST_TEXT]
             self.complain(f"certwitness itself failed, and goes on: {words}", once=words)
 
     def complain(self, line: str, once: str) -> None:
@@ -123,8 +122,3 @@ def key(request: Request) -> str:
 def sentence(name: str, finding: Finding) -> str:
     """For the journal: the certificate, what is wrong, what it breaks, the next step."""
     return f"{name}: {finding.found}; {finding.breaks}. {finding.remedy}"
-
-
-def kept(text: str) -> str:
-    """Text from outside as the log keeps it: without secrets, and not without end."""
-    return redact_text(text[:LONGEST_TEXT])

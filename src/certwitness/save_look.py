@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Callable
 
-from certwitness import gate, holds, host, judging, verification
+from certwitness import gate, holds, host, judging, kept, verification
 from certwitness.checks import BY_NAME, CHECKS, services
 from certwitness.conclusion import VERDICT_S
 from certwitness.errors import CertwitnessError, StoreError
@@ -19,7 +19,6 @@ from certwitness.events import log
 from certwitness.events.fields import text
 from certwitness.evidence import Evidence
 from certwitness.findings import CRITICAL, ERROR, PENDING, UNKNOWN, WARNING, Finding
-from certwitness.redaction import redact_text
 from certwitness.save import POST_SAVE, PRE_SAVE
 
 if TYPE_CHECKING:
@@ -46,12 +45,10 @@ def look(save: Save, send: Callable[[dict[str, Any]], None]) -> None:
     prove it. Raises CertwitnessError where it is not even known which certificate it is.
     """
     there = host.load(save.config)
-    settled = {save.certificate or ""}
-    evidence = Evidence(there, everything=save.phase == PRE_SAVE, settled=settled)
+    evidence = Evidence(there, everything=save.phase == PRE_SAVE, waits=False)
     tracked = find(evidence.tracked, save.certificate or "", save.phase)
     if tracked is None:
         raise CertwitnessError(f"certmonger tracks no certificate {save.certificate}")
-    settled.add(tracked.name)
     findings: list[Finding] = []
     found = _whose(evidence, tracked, save.phase, findings)
     send(found)
@@ -61,9 +58,9 @@ def look(save: Save, send: Callable[[dict[str, Any]], None]) -> None:
     program = save.program
     if program in UPDATES:
         findings += update_ahead(evidence, tracked, program)
-    found["findings"] = [_told(one) for one in findings if one.level in (CRITICAL, ERROR, WARNING)]
+    found["findings"] = [kept.finding(one) for one in findings if one.level in (CRITICAL, ERROR, WARNING)]
     found["unseen"] = [
-        redact_text(f"{one.check}: {one.found or one.breaks}") for one in findings if one.level in (UNKNOWN, PENDING)
+        kept.text(f"{one.check}: {one.found or one.breaks}") for one in findings if one.level in (UNKNOWN, PENDING)
     ]
     try:
         owner = evidence.lock.owner
@@ -221,9 +218,4 @@ def _verdict(evidence: Evidence, name: str, arguments: list[str]) -> dict[str, A
     (verdict,) = judging.verdicts(evidence, [service], {name: hold} if hold else {}, VERDICT_S)
     if verdict.allow:
         return {}
-    return {"service": name, "reasons": [_told(finding) for finding in verdict.reasons]}
-
-
-def _told(finding: Finding) -> dict[str, Any]:
-    """As the event has it: text from stores without secrets."""
-    return {**finding.as_event(), "expected": redact_text(finding.expected), "found": redact_text(finding.found)}
+    return {"service": name, "reasons": [kept.finding(finding) for finding in verdict.reasons]}

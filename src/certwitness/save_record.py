@@ -10,17 +10,17 @@ import os
 import shlex
 from typing import TYPE_CHECKING, Any, Callable
 
-from certwitness import journal
+from certwitness import journal, kept
 from certwitness.errors import CertwitnessError
 from certwitness.events import log
+from certwitness.findings import CRITICAL, Finding
 from certwitness.run import shown, streams
+from certwitness.said import complaints, said
 from certwitness.save import POST_SAVE, PRE_SAVE
 
 if TYPE_CHECKING:
     from certwitness.save import Save
 
-JOURNALCTL_S = 2
-JOURNAL_LINES, LONGEST_LINE = 100, 1000
 NO_COMMAND = "command"
 _LEVELS = {"CRITICAL": "critical", "ERROR": "error", "WARNING": "warning"}
 
@@ -29,8 +29,7 @@ def write_started(save: Save) -> None:
     """hook.started. Raises LogError."""
     look = save.look
     findings = look.get("findings", [])
-    level = next((name for mark, name in _LEVELS.items() if any(one["level"] == mark for one in findings)), "info")
-    event = log.event("hook.started", level, look["trace_id"], save.span_id, **_identity(save))
+    event = log.event("hook.started", _level(findings), look["trace_id"], save.span_id, **_identity(save))
     event.update(request=look.get("request"), trace_found=look.get("trace_found", False), findings=findings)
     event.update({name: look[name] for name in ("replaced", "unseen", "lock") if name in look})
     if save.problems:
@@ -45,9 +44,15 @@ def write_end(save: Save, end: dict[str, Any], send: Callable[[Any], None]) -> N
     """
     problems = list(save.problems)
     findings = save.look.get("reasons", [])
+    lines = None
     if "error" in end:
         findings = [_cannot_be_executed(save, end["error"])]
+    elif "left" in end and save.command:
+        lines = said([save.program], end["left"]["started"], save.environ)
+        findings = [kept.finding(one) for one in complaints(lines or (), [save.program], save.name)]
     event = _ended(save, end, findings)
+    if lines is not None:
+        event["journal"] = [line.text for line in lines]
     if problems:
         event["observer"] = problems
     try:
@@ -61,10 +66,15 @@ def write_end(save: Save, end: dict[str, Any], send: Callable[[Any], None]) -> N
         except CertwitnessError as error:
             problems.append(str(error))
     for finding in findings[:1]:
-        journal.report(_sentence(save, end, finding), level="crit")
+        journal.report(_sentence(save, end, finding), level="crit" if finding["level"] == CRITICAL else "warning")
     if problems:
         journal.report(f"{save.phase} for {save.name}: {'; '.join(problems)}")
     send(True)
+
+
+def _level(findings: list[dict[str, Any]]) -> str:
+    """An event's, by the worst finding in it."""
+    return next((name for mark, name in _LEVELS.items() if any(one["level"] == mark for one in findings)), "info")
 
 
 def _identity(save: Save) -> dict[str, Any]:
@@ -80,7 +90,7 @@ def _identity(save: Save) -> dict[str, Any]:
 
 
 def _ended(save: Save, end: dict[str, Any], findings: list[dict[str, Any]]) -> dict[str, Any]:
-    event = log.event("hook.ended", "critical" if findings else "info", save.look["trace_id"], save.span_id)
+    event = log.event("hook.ended", _level(findings), save.look["trace_id"], save.span_id)
     event.update(_identity(save))
     if "skipped" in end:
         event["skipped"] = True
@@ -94,43 +104,14 @@ def _ended(save: Save, end: dict[str, Any], findings: list[dict[str, Any]]) -> d
             exit={"code": code, "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None},
             **streams(left),
         )
-        if code != 0 and not findings:
+        if code != 0 and event["level"] != "critical":
             event["level"] = "error"
-        lines = _journal_of(save, left["started"]) if save.command and "error" not in end else None
-        if lines is not None:
-            event["journal"] = lines
     if findings:
         event["findings"] = findings
     return event
 
 
-def _journal_of(save: Save, started: float) -> list[str] | None:
-    """What the command, or another of its name, has told the journal since its start; None where that is not known."""
-    import shutil
-    import subprocess
-
-    from certwitness.redaction import redact_text
-
-    program = shutil.which("journalctl")
-    if program is None:
-        return None
-    options = ["--no-pager", "-q", "-o", "cat", f"--since=@{started:.6f}", "-n", str(JOURNAL_LINES)]
-    command = [program, *options, "-t", save.program]
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=JOURNALCTL_S, env=save.environ, check=False
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    if done.returncode:
-        return None
-    text = redact_text(done.stdout.decode(errors="backslashreplace"))
-    return [line[:LONGEST_LINE] for line in text.splitlines()[:JOURNAL_LINES]]
-
-
 def _cannot_be_executed(save: Save, reason: str) -> dict[str, Any]:
-    from certwitness.findings import CRITICAL, Finding
-
     option = "-B" if save.phase == PRE_SAVE else "-C"
     request = save.look.get("request") or "ID"
     return Finding(
@@ -151,7 +132,6 @@ def _hold(save: Save) -> None:
     from datetime import datetime, timezone
 
     from certwitness import holds
-    from certwitness.findings import Finding
 
     reasons = [Finding(**{**reason, "commands": tuple(reason["commands"])}) for reason in save.look["reasons"]]
     now = datetime.now(timezone.utc)
@@ -173,5 +153,8 @@ def _sentence(save: Save, end: dict[str, Any], finding: dict[str, Any]) -> str:
         service = save.look["service"]
         what = f"{save.program} was not run, {service} goes on with the certificate that it has"
         return f"{name}: {what}: {finding['where']}: {finding['found']}. Next: certwitness gate {service}"
+    if "error" not in end:
+        next_step = shlex.join(["certwitness", "verify", name])
+        return f"{name}: {save.program} told the journal: {finding['found']}. Next: {next_step}"
     command = shlex.join(shown(save.command))
     return f"{name}: the {save.phase} command {command} {finding['found'][3:]}. Next: {finding['remedy']}"

@@ -10,14 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from certwitness import landing
+from certwitness import kept, landing
 from certwitness.checks.check import Check
 from certwitness.errors import StoreError
 from certwitness.events import log, outcomes
 from certwitness.events.fields import seconds_between
 from certwitness.evidence import Evidence
 from certwitness.findings import CRITICAL, ERROR, PENDING, UNKNOWN, Finding, worst
-from certwitness.redaction import redact_text
 from certwitness.tracked import Tracked
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 # On a CA server that is not the renewal master a change made elsewhere gets this long to arrive.
 REPLICATION_S = 600
-LONGEST_TEXT = 1000
 
 
 @dataclass(frozen=True)
@@ -210,20 +208,10 @@ def _outcome(evidence: Evidence, tracked: Tracked, findings: list[Finding]) -> d
             "store": one.store,
             "where": one.where,
             "mark": one.mark,
-            **({"reason": _kept(one.reason)} if one.reason else {}),
+            **({"reason": kept.text(one.reason)} if one.reason else {}),
         }
         for one in held
     ]
-    accusing = [
-        {**finding.as_event(), "expected": _kept(finding.expected), "found": _kept(finding.found)}
-        for finding in findings
-        if finding.level in (CRITICAL, ERROR)
-    ]
+    accusing = [kept.finding(finding) for finding in findings if finding.level in (CRITICAL, ERROR)]
     outcome: dict[str, Any] = {"outcome": outcomes.ASTRAY if wrong or unseen else outcomes.LANDED, "stores": stores}
     return {**outcome, "findings": accusing} if accusing else outcome
-
-
-def _kept(text: str) -> str:
-    """Text from a store as the log keeps it: without secrets, and not without end."""
-    kept = redact_text(text[:LONGEST_TEXT])
-    return kept if len(text) <= LONGEST_TEXT else f"{kept}…"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from certwitness import conclusion, config, journal, save_record
+from certwitness import conclusion, config, journal, said, save_record
 from certwitness.errors import StoreError
 from certwitness.run import NOTHING
 from certwitness.save import POST_SAVE, PRE_SAVE, Save
@@ -97,10 +97,19 @@ def test_a_failure_of_ours_is_told_once(
     assert "certmonger: silent" in line
 
 
+ENTRIES = (
+    '{"MESSAGE": "one", "PRIORITY": "6"}',
+    '{"MESSAGE": [116, 119, 111, 255], "PRIORITY": "5"}',
+    "torn {",
+    '{"PRIORITY": "3"}',
+    '{"MESSAGE": "bind failed: pin=geheim123\\nwhy", "PRIORITY": "3"}',
+)
+
+
 @pytest.mark.parametrize(
     ("body", "lines"),
     [
-        ('echo "$@" >&2; printf "one\\ntwo --pin geheim123\\n"', ["one", "two"]),
+        ("cat <<'EOF'\n" + "\n".join(ENTRIES) + "\nEOF", ["one", "two\\xff", "bind failed", "why"]),
         ("exit 1", None),
         ("exec sleep 60", None),
         (None, None),
@@ -109,8 +118,9 @@ def test_a_failure_of_ours_is_told_once(
 def test_the_journal_of_the_command(
     tmp_path: Path, told: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, body: str | None, lines: Any
 ) -> None:
-    """Where it can be read: without journalctl, with one that fails or hangs, the event says nothing of it."""
-    monkeypatch.setattr(save_record, "JOURNALCTL_S", 0.5)
+    """What it told the journal is kept without secrets, and its errors are a finding; without journalctl, with one that
+    fails or hangs, the event says nothing of it."""
+    monkeypatch.setattr(said, "JOURNALCTL_S", 0.5)
     (tmp_path / "bin").mkdir()
     if body:
         program(tmp_path / "bin" / "journalctl", f'echo "$@" >{tmp_path}/asked\n{body}')
@@ -118,8 +128,20 @@ def test_the_journal_of_the_command(
     given = save(tmp_path, PRE_SAVE, "/x/stop_pkicad")
     save_record.write_end(given, {"left": LEFT}, lambda _: None)
     (event,) = events(tmp_path)
-    assert [line.split()[0] for line in event["journal"]] == lines if lines else "journal" not in event
-    assert told == []
-    if lines:
-        assert "-t stop_pkicad" in (tmp_path / "asked").read_text()
-        assert "--since=@1800000000.000000" in (tmp_path / "asked").read_text()
+    if not lines:
+        assert "journal" not in event
+        assert (event["level"], told) == ("info", [])
+        return
+    assert all(line.startswith(wanted) for line, wanted in zip(event["journal"], lines))
+    assert len(event["journal"]) == len(lines)
+    assert "geheim123" not in json.dumps(event)
+    ((finding,), level) = event["findings"], event["level"]
+    assert (finding["check"], finding["level"], level) == ("hook-said", "WARNING", "warning")
+    assert finding["found"].startswith("bind failed")
+    ((priority, line),) = told
+    assert (priority, line.startswith(f"{make.SUBSYSTEM}: stop_pkicad told the journal: bind failed")) == (
+        "warning",
+        True,
+    )
+    assert "-t stop_pkicad" in (tmp_path / "asked").read_text()
+    assert "--since=@1800000000.000000" in (tmp_path / "asked").read_text()

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: MIT
+"""Text from a store, and findings with such text, as the event log keeps them: without secrets, and not without end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from certwitness.findings import Finding
+from certwitness.redaction import redact_text
+
+LONGEST_TEXT = 1000
+
+
+def text(words: str) -> str:
+    """The first LONGEST_TEXT characters, with … where there were more."""
+    kept = redact_text(words[:LONGEST_TEXT])
+    return kept if len(words) <= LONGEST_TEXT else f"{kept}…"
+
+
+def finding(found: Finding) -> dict[str, Any]:
+    """Its fields in an event."""
+    return {**found.as_event(), "expected": text(found.expected), "found": text(found.found)}
