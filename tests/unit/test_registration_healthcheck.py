@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What FreeIPA compares of a request (freeipa.md 2.4 and 2.5), and what of that the registration changes.
 
-The rules stand here as facts, since neither ipa-healthcheck nor ipa-server-upgrade runs without FreeIPA.
+The rules stand here as facts; tests/integration/test_healthcheck.py asks the real ipa-healthcheck.
 """
 
 from __future__ import annotations
