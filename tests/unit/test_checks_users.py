@@ -134,7 +134,7 @@ class Given(Evidence):
     ) -> None:
         nowhere = Config("", {"ipa": {"realm": "IPADOMAIN.COM", "host": HERE}})
         self.host = host.load(nowhere, "/nonexistent")
-        self.expect, self.now = None, NOW
+        self.expect, self.now, self._waits = None, NOW, True
         self._held, self._found, self._bound, self._maps = held, found, bound, maps
         self._renewals = log
 
