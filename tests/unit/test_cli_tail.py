@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import queue
 import subprocess
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from certwitness.cli import follow, run, tail
 from certwitness.errors import LogError
-from certwitness.events import reader
+from certwitness.events import files, reader
 from tests.unit import events_factory as make
 
 COMMAND = [sys.executable, "-c", "from certwitness.cli import main; main()", "tail"]
@@ -248,27 +249,61 @@ def test_follow_a_directory_that_is_missing(tmp_path: Path, capsys: pytest.Captu
 
 
 class Scripted(follow.Watch):
-    """A watch whose waiting is a step of the test; after the last one it ends the test."""
+    """A watch whose waiting is a step of the test; after the last one it ends the test.
+
+    ``waits`` are the longest times it was to wait, in seconds; a step that is None passes that time.
+    """
 
     def __init__(self, *steps: object) -> None:
         self._steps = list(steps)
+        self._now = 1000.0
+        self.waits: list[float] = []
 
-    def wait(self, output: int) -> None:  # noqa: ARG002
+    def monotonic(self) -> float:
+        return self._now
+
+    def wait(self, output: int, at_most_s: float) -> None:  # noqa: ARG002
+        self.waits.append(at_most_s)
         if not self._steps:
             raise EOFError
         step = self._steps.pop(0)
-        assert callable(step)
-        step()
+        if step is None:
+            assert at_most_s < math.inf
+            self._now += at_most_s
+        else:
+            assert callable(step)
+            step()
+
+
+def unwanted(problem: reader.Problem) -> None:
+    raise AssertionError(problem)
+
+
+def follow_watched(path: Path, watch: Scripted) -> list[bytes]:
+    """The lines that are followed from the beginning of ``path`` on."""
+    opened = [(files.open_log(str(path)), 0)] if path.exists() else []
+    seen: list[bytes] = []
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(EOFError):  # noqa: PT012
+        patch.setattr(follow, "time", watch)
+        for line in follow.follow(str(path), opened, watch, 1, unwanted):
+            seen.append(line)
+    return seen
 
 
 def follow_through(path: Path, *steps: object) -> list[bytes]:
-    seen: list[bytes] = []
-    try:
-        for line in follow.follow(str(path), reader.open_log(str(path)), 0, Scripted(*steps), 1):
-            seen.append(line)
-    except EOFError:
-        return seen
-    raise AssertionError("follow ended by itself")
+    return follow_watched(path, Scripted(*steps))
+
+
+def rotate(path: Path) -> None:
+    """As logrotate with install/logrotate/certwitness does it."""
+    packed = sorted(path.parent.glob(f"{path.name}.*.gz"), reverse=True)
+    for file in packed:
+        file.rename(file.with_name(f"{path.name}.{int(file.name.split('.')[-2]) + 1}.gz"))
+    last = path.with_name(f"{path.name}.1")
+    if last.exists():
+        path.with_name(f"{path.name}.2.gz").write_bytes(gzip.compress(last.read_bytes()))
+        last.unlink()
+    path.rename(last)
 
 
 def test_follow_passes_over_a_huge_line(tmp_path: Path) -> None:
@@ -287,7 +322,148 @@ def test_follow_gives_the_torn_end_of_a_rotated_file(tmp_path: Path) -> None:
         path.rename(tmp_path / "log.1")
         path.write_bytes(b"new\n")
 
-    assert follow_through(path, replace) == [b"torn", b"new"]
+    assert follow_through(path, replace, None) == [b"new", b"torn"]
+
+
+def test_follow_gives_what_comes_late(tmp_path: Path) -> None:
+    """What is written into a file after its successor was there is handed over; a while later it is let go."""
+    path = tmp_path / "log"
+    path.write_bytes(b"one\n")
+    late = path.open("ab", buffering=0)
+    descriptors = len(os.listdir("/proc/self/fd"))
+
+    def replace() -> None:
+        path.rename(tmp_path / "log.1")
+        path.write_bytes(b"two\n")
+
+    watch = Scripted(replace, lambda: late.write(b"late\n"), None, lambda: late.write(b"too late\n"))
+    assert follow_watched(path, watch) == [b"one", b"two", b"late"]
+    late.close()
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+    # It only wakes by itself while something may come.
+    assert [wait < math.inf for wait in watch.waits] == [False, True, True, False, False]
+
+
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("times", [1, 2, 3, 4])
+def test_follow_finds_what_passed_by(tmp_path: Path, times: int, live: bool) -> None:
+    """Files that came and were rotated away between two looks are read, packed or not; older ones are not."""
+    path = tmp_path / "log"
+    for old in (b"older\n", b"old\n"):
+        path.write_bytes(old)
+        rotate(path)
+    path.write_bytes(b"0\n")
+
+    def pass_by() -> None:
+        with path.open("ab") as file:
+            file.write(b"0 end\n")
+        for number in range(1, times + 1):
+            rotate(path)
+            if live or number < times:
+                path.write_bytes(b"%d\n" % number)
+
+    def more() -> None:
+        with path.open("ab") as file:
+            file.write(b"more\n")
+
+    passed = [b"0", b"0 end", *(b"%d" % number for number in range(1, times))]
+    if live:
+        assert follow_through(path, pass_by, more, None, more) == [*passed, b"%d" % times, b"more", b"more"]
+    else:
+        assert follow_through(path, pass_by) == passed
+
+
+def test_follow_from_nothing(tmp_path: Path) -> None:
+    """Where there was no log at all, whatever comes is read, packed or not."""
+    path = tmp_path / "log"
+
+    def begin() -> None:
+        for number in range(3):
+            path.write_bytes(b"%d\n" % number)
+            rotate(path)
+
+    assert follow_through(path, begin) == [b"0", b"1", b"2"]
+
+
+def test_follow_while_it_is_packed(tmp_path: Path) -> None:
+    """A file that is just being packed is read once."""
+    path = tmp_path / "log"
+    path.write_bytes(b"0\n")
+
+    def pass_by() -> None:
+        for number in range(1, 3):
+            rotate(path)
+            path.write_bytes(b"%d\n" % number)
+        path.with_name("log.1.gz").write_bytes(gzip.compress(b"1\n")[:-3])
+
+    assert follow_through(path, pass_by) == [b"0", b"1", b"2"]
+
+
+def test_follow_what_was_moved_elsewhere(tmp_path: Path) -> None:
+    """When the log gets a name that is not logrotate's, the rotated files of before are not taken for new."""
+    path = tmp_path / "log"
+    path.write_bytes(b"old\n")
+    rotate(path)
+    path.write_bytes(b"one\n")
+
+    def replace() -> None:
+        path.rename(tmp_path / "elsewhere")
+        path.write_bytes(b"two\n")
+
+    assert follow_through(path, replace) == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("moment", range(5))
+def test_rotation_while_tail_starts(
+    config: str, log: Path, moment: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A rotation between the opening of two files makes nothing appear twice, nor disappear."""
+    for number in range(20, 24):
+        rotate(log)
+        add(log, number)
+    calls = 0
+    opening = files.open_log
+
+    def rotating(path: str) -> int:
+        nonlocal calls
+        if calls == moment:
+            rotate(log)
+            add(log, 24)
+        calls += 1
+        return opening(path)
+
+    monkeypatch.setattr(files, "open_log", rotating)
+    assert run(["tail", "-n", "99", "--config", config]) == 0
+    assert numbers(capsys.readouterr().out) == list(range(25))
+
+
+def test_late_for_the_start(config: str, log: Path) -> None:
+    """What is still written into the file before the last one while tail -f starts is printed."""
+    with log.open("ab", buffering=0) as late:
+        rotate(log)
+        add(log, 20)
+        running = Following(config)
+        try:
+            assert running.next() == 20
+            late.write(make.line(event(21)))
+            assert running.next() == 21
+        finally:
+            running.process.kill()
+            running.process.communicate()
+
+
+def test_start_between_rotation_and_the_next_event(config: str, log: Path) -> None:
+    """tail -f that starts when there are only rotated files goes on where they end."""
+    rotate(log)
+    running = Following(config)
+    try:
+        assert running.next() == 19
+        add(log, 20)
+        assert running.next() == 20
+        assert running.idle()
+    finally:
+        running.process.kill()
+        running.process.communicate()
 
 
 def test_follow_refuses_a_fifo(tmp_path: Path) -> None:
@@ -309,9 +485,9 @@ def test_watch_without_inotify(tmp_path: Path) -> None:
     watch._descriptor = -1
     reading, writing = os.pipe()
     begin = time.monotonic()
-    watch.wait(writing)
+    watch.wait(writing, math.inf)
     assert 0.9 < time.monotonic() - begin < 5
     os.close(reading)
     with pytest.raises(BrokenPipeError):
-        watch.wait(writing)
+        watch.wait(writing, math.inf)
     os.close(writing)

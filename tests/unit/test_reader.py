@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from certwitness.errors import LogError
-from certwitness.events import reader
+from certwitness.events import files, reader
 from tests.unit import events_factory as make
 
 SCHEMA = Path(reader.__file__).with_name("schema.json")
@@ -278,3 +278,27 @@ def test_random_gzip(tmp_path: Path, junk: bytes, cut: int) -> None:
     (tmp_path / "events.jsonl.1.gz").write_bytes(gzip.compress(GOOD * 3)[:cut] + junk)
     events, _ = read(log(tmp_path, ALSO))
     assert events[-1] == "run.ended"
+
+
+@pytest.mark.parametrize("before", range(5))
+def test_a_rotation_while_the_files_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int) -> None:
+    """Whenever it comes, each file is read once: none twice under its new name, none missed under its old one."""
+    log = tmp_path / "events.jsonl"
+    names = [log, *(tmp_path / f"events.jsonl.{number}" for number in (1, 2, 3))]
+    for number, name in enumerate(reversed(names)):
+        make.write(name, [make.started(number)])
+    opening, opened = files.open_log, list[str]()
+
+    def rotating(path: str) -> int:
+        if len(opened) == before:
+            for number in (3, 2, 1):
+                os.rename(tmp_path / f"events.jsonl.{number}", tmp_path / f"events.jsonl.{number + 1}")
+            os.rename(log, names[1])
+            make.write(log, [make.started(4)])
+        opened.append(path)
+        return opening(path)
+
+    monkeypatch.setattr(files, "open_log", rotating)
+    found = [event["timestamp"] for event in reader.read_log(str(log), lambda _: None)]
+    last = 4 if before < 4 else 3  # after the fourth all that there was is open
+    assert found == [make.stamp(number) for number in range(last + 1)]

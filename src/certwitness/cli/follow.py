@@ -8,17 +8,21 @@ looked at once a second.
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import select
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 
 from certwitness.errors import LogError
-from certwitness.events.reader import LONGEST_LINE, open_log
+from certwitness.events import files, reader
 
 # sys/inotify.h (inotify(7)), Linux
 _IN_MODIFY, _IN_MOVED_FROM, _IN_MOVED_TO, _IN_CREATE, _IN_DELETE = 0x2, 0x40, 0x80, 0x100, 0x200
 _IN_CLOEXEC, _IN_NONBLOCK = 0o2000000, 0o4000
 _BLOCK = 1 << 20
+# Who opened a file before it was renamed still writes its one line into it (events/log.py), within milliseconds.
+_GRACE_S = 1.0
 
 
 class Watch:
@@ -43,8 +47,8 @@ class Watch:
         if not os.path.isdir(directory):
             raise LogError(f"{directory}: {reason}")
 
-    def wait(self, output: int) -> None:
-        """Sleep until something changes; without inotify, a second.
+    def wait(self, output: int, at_most_s: float) -> None:
+        """Sleep until something changes, or for ``at_most_s``, which may be infinite; without inotify, a second.
 
         Raises BrokenPipeError when ``output`` is a pipe that nobody reads any more: nothing else would tell so.
         """
@@ -52,7 +56,9 @@ class Watch:
         poll.register(output, 0)
         if self._descriptor >= 0:
             poll.register(self._descriptor, select.POLLIN)
-        ready = poll.poll(None if self._descriptor >= 0 else 1000)
+        else:
+            at_most_s = 1
+        ready = poll.poll(None if math.isinf(at_most_s) else math.ceil(at_most_s * 1000))
         if any(descriptor == output for descriptor, _ in ready):
             raise BrokenPipeError
         if self._descriptor < 0:
@@ -63,50 +69,95 @@ class Watch:
             pass
 
 
-def follow(path: str, descriptor: int | None, position: int, watch: Watch, output: int) -> Iterator[bytes]:
+class _File:
+    """An open file, read up to the byte ``position``, and the time (monotonic) until which it is read: for ever, unless
+    it has been rotated."""
+
+    def __init__(self, descriptor: int, position: int) -> None:
+        self.descriptor = descriptor
+        self.until = math.inf
+        self._position = position
+        self._pending = b""
+        self._skipping = False
+
+    def added(self) -> Iterator[bytes]:
+        """The lines that have come; one longer than LONGEST_LINE is passed over."""
+        if os.fstat(self.descriptor).st_size < self._position:  # copied and truncated
+            self._position, self._pending, self._skipping = 0, b"", False
+        while True:
+            block = os.pread(self.descriptor, _BLOCK, self._position)
+            if not block:
+                return
+            self._position += len(block)
+            *lines, self._pending = (self._pending + block).split(b"\n")
+            for line in lines:
+                if not self._skipping:
+                    yield line
+                self._skipping = False
+            if len(self._pending) > reader.LONGEST_LINE:
+                self._pending, self._skipping = b"", True
+
+    def close(self) -> Iterator[bytes]:
+        """The last line, if it was cut off."""
+        os.close(self.descriptor)
+        if self._pending and not self._skipping:
+            yield self._pending
+
+
+def follow(
+    path: str, opened: Iterable[tuple[int, int]], watch: Watch, output: int, report: reader.Report
+) -> Iterator[bytes]:
     """Lines as they are added to ``path``, without their newline, for ever.
 
-    ``descriptor`` is the open log, read up to the byte ``position``; None if there is none yet. A line longer than
-    LONGEST_LINE is passed over. Raises LogError if the log is replaced by something that is no file, BrokenPipeError
-    when nobody reads ``output`` any more.
+    ``opened`` are descriptors of the newest files that there are (``files.open_all``), oldest first, each with the
+    position up to which it is read. Trouble with a packed file goes to ``report``. Raises LogError if the log is
+    replaced by something that is no file, BrokenPipeError when nobody reads ``output`` any more.
     """
-    pending = b""
-    skipping = False
+    followed = [_File(descriptor, position) for descriptor, position in opened]
     while True:
-        if descriptor is not None:
-            if os.fstat(descriptor).st_size < position:  # copied and truncated
-                position, pending, skipping = 0, b"", False
-            while True:
-                block = os.pread(descriptor, _BLOCK, position)
-                if not block:
-                    break
-                position += len(block)
-                *lines, pending = (pending + block).split(b"\n")
-                for line in lines:
-                    if not skipping:
-                        yield line
-                    skipping = False
-                if len(pending) > LONGEST_LINE:
-                    pending, skipping = b"", True
-        following = _replacement(path, descriptor)
-        if following is not None:
-            if descriptor is not None:
-                os.close(descriptor)
-            if pending and not skipping:
-                yield pending
-            descriptor, position, pending, skipping = following, 0, b"", False
-            continue
-        watch.wait(output)
+        newer = _newer(path, followed)
+        now = time.monotonic()
+        for file in followed:
+            yield from file.added()
+        for name, descriptor in newer:
+            position = 0
+            if name.endswith(files.PACKED):
+                yield from (line for _, line in reader.lines(name, descriptor, report))
+                position = os.fstat(descriptor).st_size
+            followed.append(_File(descriptor, position))
+            yield from followed[-1].added()
+        for file in followed[:-1]:
+            file.until = min(file.until, now + _GRACE_S)
+            if file.until <= now:
+                followed.remove(file)
+                yield from file.close()
+        watch.wait(output, min((file.until for file in followed), default=math.inf) - now)
 
 
-def _replacement(path: str, descriptor: int | None) -> int | None:
-    """The file that has taken the place of the one that is open, None if it is still the same or there is none."""
+def _newer(path: str, followed: list[_File]) -> list[tuple[str, int]]:
+    """What has come after the last of ``followed``, oldest first; usually the log itself, but several rotations may
+    have passed unseen."""
     try:
-        status = os.stat(path)
-        if descriptor is not None and os.path.samestat(status, os.fstat(descriptor)):
-            return None
-        return open_log(path)
-    except FileNotFoundError:
-        return None
-    except PermissionError as error:
-        raise LogError(f"{path}: {error.strerror}") from None
+        if followed and os.path.samestat(os.stat(path), os.fstat(followed[-1].descriptor)):
+            return []
+    except OSError:  # none, or what open_all refuses
+        pass
+    opened = files.open_all(path)
+    ours = (n for n, entry in enumerate(opened) if any(_is_same(file.descriptor, *entry) for file in followed))
+    count = next(ours, None)
+    if count is None:
+        # Ours was removed, or has a name that is not logrotate's: which of the rotated files are newer is not known.
+        count = len([name for name, _ in opened if name == path or not followed])
+    files.close(opened[count:])
+    return opened[:count][::-1]
+
+
+def _is_same(ours: int, name: str, descriptor: int) -> bool:
+    """Whether ``name`` is the file that we have open, or what it was packed to: their first lines are the same."""
+    if os.path.samestat(os.fstat(ours), os.fstat(descriptor)):
+        return True
+    if not name.endswith(files.PACKED):
+        return False
+    _, first = next(reader.lines(name, descriptor, lambda _: None), (0, b""))
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return os.pread(ours, len(first) + 1, 0) == first + b"\n"

@@ -6,13 +6,13 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from itertools import chain
 
 import click
 
+from certwitness.cli import follow
 from certwitness.cli.options import config_option, configuration, empty_log, json_option, report_problems
 from certwitness.errors import LogError
-from certwitness.events import reader
+from certwitness.events import files, reader
 from certwitness.render.runs import one_line
 from certwitness.render.tables import on_terminal, styled
 from certwitness.render.text import clean
@@ -36,24 +36,24 @@ def command(ctx: click.Context, following: bool, count: int, as_json: bool) -> N
     path = configuration(ctx).events_file
     problems = reader.Problems()
     show = _Printer(path, as_json, problems.report)
-    watch = None
-    if following:
-        from certwitness.cli import follow
-
-        watch = follow.Watch(os.path.dirname(path) or ".")
-    descriptor: int | None = None
+    watch = follow.Watch(os.path.dirname(path) or ".") if following else None
+    found = files.open_all(path)
+    if not found and watch is None:
+        raise LogError(reader.missing_log(path))
     lines: list[bytes] = []
-    position = start = 0
-    try:
-        descriptor = reader.open_log(path)
-        lines, position, start = last_lines(descriptor, count)
-    except FileNotFoundError:
-        if watch is None and not reader.rotated(path):
-            raise LogError(reader.missing_log(path)) from None
-    if len(lines) < count and start == 0:
-        lines = [*_rotated_lines(path, count - len(lines), problems), *lines]
-    if descriptor is not None and watch is None:
-        lines.append(os.pread(descriptor, reader.LONGEST_LINE, position))
+    missing = count
+    opened: list[tuple[int, int]] = []  # to be followed
+    for name, descriptor in found:
+        last, end, start = _last_of(name, descriptor, missing, problems.report)
+        lines[:0] = last
+        # Of the last two: who opened the log before it was renamed still writes into it.
+        if following and len(opened) < 2:
+            opened.insert(0, (descriptor, end))
+        else:
+            if missing or name == path:  # a line that only lacks its newline
+                lines.insert(len(last), os.pread(descriptor, reader.LONGEST_LINE, end))
+            os.close(descriptor)
+        missing = 0 if start else missing - len(last)
     for line in lines:
         show(line)
     report_problems(problems)
@@ -65,7 +65,7 @@ def command(ctx: click.Context, following: bool, count: int, as_json: bool) -> N
         click.echo(f"certwitness: waiting for events in {clean(path)}", err=True)
     sys.stdout.flush()
     show.report = _tell
-    for line in follow.follow(path, descriptor, position, watch, sys.stdout.fileno()):
+    for line in follow.follow(path, opened, watch, sys.stdout.fileno(), _tell):
         show(line)
         sys.stdout.flush()
 
@@ -130,20 +130,9 @@ def last_lines(descriptor: int, count: int) -> tuple[list[bytes], int, int]:
     return list(lines), end, start
 
 
-def _rotated_lines(path: str, count: int, problems: reader.Problems) -> list[bytes]:
-    """The last lines of the rotated files, from the newest on until there are enough."""
-    found: list[list[bytes]] = []
-    for name in reader.rotated(path):
-        if count <= 0:
-            break
-        try:
-            descriptor = reader.open_log(name)
-        except (FileNotFoundError, LogError):
-            continue
-        try:
-            last = deque((line for _, line in reader.lines(name, descriptor, problems.report) if line), count)
-        finally:
-            os.close(descriptor)
-        found.insert(0, list(last))
-        count -= len(last)
-    return list(chain.from_iterable(found))
+def _last_of(name: str, descriptor: int, count: int, report: reader.Report) -> tuple[list[bytes], int, int]:
+    """``last_lines`` of a file that may be packed."""
+    if not name.endswith(files.PACKED):
+        return last_lines(descriptor, count)
+    whole = (line for _, line in reader.lines(name, descriptor, report) if line)
+    return list(deque(whole, count) if count else ()), os.fstat(descriptor).st_size, 0

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from certwitness.errors import LogError
+from certwitness.events import files
 
 SCHEMA = 1
 # Far above what the writer makes of a run: the kernel allows the helper's whole environment 6 MiB at most, and of
@@ -23,9 +23,6 @@ SCHEMA = 1
 LONGEST_LINE = 8 << 20
 _BLOCK = 1 << 20
 _DECODE = json.JSONDecoder().decode
-
-# logrotate's names: events.jsonl.1, events.jsonl.2.gz, with dateext events.jsonl-20261123[.gz]
-_ROTATED = re.compile(r"(?:\.(?P<number>\d{1,6})|-(?P<date>\d{8}[\d-]*))(?P<packed>\.(?:gz|bz2|xz|zst))?")
 
 # A data operation as our writer lays it out. Anchored, so that no text inside the event can look like it.
 _DATA_OPERATION = re.compile(
@@ -77,13 +74,14 @@ def read_log(path: str, report: Report, skip: Skip | None = None) -> Iterator[Ev
     Lines for which ``skip`` is true are passed over unseen. Raises LogError if ``path`` is missing (with no rotated
     file beside it), not a regular file, or not permitted; trouble with a rotated file is reported.
     """
-    files = _open_all(path, report)
+    opened = files.open_all(path, lambda name, why: report(Problem(name, 0, why)))
+    if not opened:
+        raise LogError(missing_log(path))
     try:
-        for name, descriptor in files:
+        for name, descriptor in opened[::-1]:
             yield from read_descriptor(name, descriptor, report, skip)
     finally:
-        for _, descriptor in files:
-            os.close(descriptor)
+        files.close(opened)
 
 
 def read_descriptor(path: str, descriptor: int, report: Report, skip: Skip | None = None) -> Iterator[Event]:
@@ -154,76 +152,9 @@ def parse(line: bytes, path: str, number: int, report: Report) -> Event | None:
     return event
 
 
-def open_log(path: str) -> int:
-    """A descriptor of the log, never blocking on a FIFO or a device.
-
-    Raises FileNotFoundError if there is none, LogError for anything but a readable regular file.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise LogError(f"{path}: {error.strerror}") from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise LogError(f"{path}: not a regular file")
-    return descriptor
-
-
-def rotated(path: str) -> list[str]:
-    """The rotated files of ``path``, newest first: numbers count from the newest, dates from the oldest."""
-    directory, name = os.path.split(path)
-    numbered, dated = [], []
-    try:
-        entries = os.listdir(directory or ".")
-    except OSError:
-        return []
-    for entry in entries:
-        match = _ROTATED.fullmatch(entry, len(name)) if entry.startswith(name) else None
-        if match and match["number"]:
-            numbered.append((int(match["number"]), os.path.join(directory, entry)))
-        elif match:
-            dated.append((match["date"], os.path.join(directory, entry)))
-    return [file for _, file in [*sorted(numbered), *sorted(dated, reverse=True)]]
-
-
-def _open_all(path: str, report: Report) -> list[tuple[str, int]]:
-    # From the newest on: a rotation meanwhile shows as the same file under the next name, and nothing is lost.
-    missing = False
-    opened: list[tuple[str, int]] = []
-    seen = set()
-    try:
-        opened.append((path, open_log(path)))
-        seen.add(_identity(opened[0][1]))
-    except FileNotFoundError:
-        missing = True
-    for name in rotated(path):
-        try:
-            descriptor = open_log(name)
-        except FileNotFoundError:
-            continue
-        except LogError as error:
-            report(Problem(name, 0, str(error).replace(f"{name}: ", "", 1)))
-            continue
-        if _identity(descriptor) in seen:
-            os.close(descriptor)
-            continue
-        seen.add(_identity(descriptor))
-        opened.append((name, descriptor))
-    if missing and not opened:
-        raise LogError(missing_log(path))
-    return opened[::-1]
-
-
 def missing_log(path: str) -> str:
     """What to say when there is no log at all."""
     return f"{path}: there is no event log yet; it begins when certmonger runs a helper of certwitness"
-
-
-def _identity(descriptor: int) -> tuple[int, int]:
-    status = os.fstat(descriptor)
-    return status.st_dev, status.st_ino
 
 
 def _blocks(path: str, descriptor: int, report: Report) -> Iterator[bytes]:
