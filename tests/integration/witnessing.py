@@ -94,9 +94,10 @@ class Saves(Witnessed):
         command = [sys.executable, "-c", program, "--config", str(self.world.certwitness_config), "watch"]
         said = self.world.settings.path("watch.log")
         path = f"{self.world.settings.path('bin')}:{os.environ['PATH']}"  # journalctl is the world's
-        with open(said, "wb") as output, subprocess.Popen(
-            command, cwd="/", stdout=output, stderr=output, env={**os.environ, "PATH": path}
-        ) as watch:
+        with (
+            open(said, "wb") as output,
+            subprocess.Popen(command, cwd="/", stdout=output, stderr=output, env={**os.environ, "PATH": path}) as watch,
+        ):
             try:
                 # It listens once it has asked the bus for certmonger's signals, and read all requests.
                 deadline = time.monotonic() + PATIENCE_S
