@@ -12,7 +12,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from certwitness.errors import StoreError
@@ -26,6 +26,7 @@ PATH = "/org/fedorahosted/certmonger"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 _UNKNOWN = tuple(f"org.freedesktop.DBus.Error.Unknown{what}" for what in ("Object", "Method", "Interface"))
 _ABSENT = ("org.freedesktop.DBus.Error.NameHasNoOwner", "org.freedesktop.DBus.Error.ServiceUnknown")
+_LEAST = 16  # bytes of a message that tell its size
 _AT_ONCE = 100  # dbus-daemon's system bus refuses a call while 128 of the same connection wait
 
 
@@ -57,12 +58,11 @@ class Connection:
     """
 
     def __init__(self, bus: str, timeout_s: float) -> None:
-        from jeepney import Parser
         from jeepney.bus import get_bus
 
         self._bus = bus
         self.allow(timeout_s)
-        self._parser = Parser()
+        self._received = bytearray()
         self._serial = 0
         self._signals = deque[Signal]()
         try:
@@ -180,11 +180,20 @@ class Connection:
         return [answers[serial] for serial in wanted]
 
     def _next(self) -> Message:
+        """The next message. One that jeepney cannot take (a descriptor that is not there) is dropped: every user of the
+        bus can send us some."""
+        from jeepney.low_level import Message, calc_msg_size
+
         while True:
-            message = self._parser.get_next_message()
-            if message is not None:
-                return message
-            self._parser.add_data(self._receive())
+            begun = len(self._received) >= _LEAST
+            size = calc_msg_size(self._received[:_LEAST]) if begun else _LEAST
+            if begun and len(self._received) >= size:
+                data = bytes(self._received[:size])
+                del self._received[:size]
+                with suppress(Exception):
+                    return Message.from_buffer(data)
+            else:
+                self._received += self._receive()
 
     def _take(self, message: Message) -> None:
         """Keep a signal; what is nothing for us is dropped."""

@@ -12,16 +12,17 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Callable
 
-from certwitness import gate, holds, journal, judging, verification
-from certwitness.catalogue import PKI
+from certwitness import catalogue, gate, holds, journal, judging, landing, verification
 from certwitness.checks import CHECKS
 from certwitness.checks.pki import ca_running
-from certwitness.errors import CertwitnessError
+from certwitness.errors import CertwitnessError, LogError, StoreError
 from certwitness.events import outcomes
 from certwitness.events.fields import mappings, text
 from certwitness.evidence import Evidence
 from certwitness.findings import CRITICAL
+from certwitness.landing import Holding
 from certwitness.render.text import shorten
+from certwitness.save import POST_SAVE
 
 if TYPE_CHECKING:
     from certwitness.findings import Finding
@@ -34,6 +35,8 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
 LONGEST_FOUND = 300  # of what a check found, in the journal
 # A verdict that is not there then is left to start-gate.
 VERDICT_S = 5.0
+# Files that only certmonger and the post-save command write: what they left there is there to stay.
+_WRITTEN = (catalogue.SAVED, catalogue.CS_CFG)
 
 Report = Callable[..., None]
 
@@ -47,12 +50,12 @@ def conclude(
     report: Report = journal.report,
     pause: Callable[[float], None] = time.sleep,
 ) -> list[Finding]:
-    """Look at the stores of the certificate `name`, as certmonger names it, until they agree or `limit_s` seconds are
-    over; nothing is waited for on certmonger's account. Returns the last look's findings. `by` is "post-save" or
-    "watch".
+    """Look at the stores of the certificate `name`, as certmonger names it, until they agree, or waiting cannot help,
+    or `limit_s` seconds are over: certmonger may hold up all other saves meanwhile. Returns the last look's findings.
+    `by` is "post-save" or "watch".
 
-    Raises CertwitnessError: certmonger does not track it, or something cannot be read or written. What the gate looks
-    with is not waited for: the caller ends by os._exit.
+    Raises CertwitnessError: certmonger does not track it, or something cannot be read or written; where that is the log
+    alone, services are held all the same. What the gate looks with is not waited for: the caller ends by os._exit.
     """
     deadline, wait_s = time.monotonic() + limit_s, FIRST_PAUSE_S
     while True:
@@ -60,29 +63,67 @@ def conclude(
             tracked = next((one for one in evidence.tracked if one.name == name), None)
             if tracked is None:
                 raise CertwitnessError(f"certmonger tracks no certificate {name}")
-            results = _look(evidence, tracked)
-            outcome = verification.outcome_of(evidence, tracked, results)[1]
-            if outcome.get("outcome") != outcomes.ASTRAY or time.monotonic() + wait_s > deadline:
-                findings = [finding for result in results for finding in result.findings]
-                for event in verification.record(evidence, results, (name,), by=by):
-                    report(sentence(name, event), level=_PRIORITY[event["level"]])
-                _hold(evidence, tracked, by)
-                return findings
+            results = _look(evidence, tracked, by)
+            if not _may_come(evidence, tracked) or time.monotonic() + wait_s > deadline:
+                try:
+                    _tell(evidence, tracked, results, by, report)
+                finally:
+                    _hold(evidence, tracked, by)
+                return [finding for result in results for finding in result.findings]
         pause(wait_s)
         wait_s = min(2 * wait_s, LONGEST_PAUSE_S)
 
 
-def _look(evidence: Evidence, tracked: Tracked) -> list[Result]:
+def _look(evidence: Evidence, tracked: Tracked, by: str) -> list[Result]:
     """The checks of this certificate. FreeIPA's hooks stop the CA for one of Dogtag's, and start it again: whether it
-    runs belongs to the save, too."""
+    runs belongs to the save, too; to the last one where certmonger goes on with another (it does not while a hook
+    runs)."""
     results = list(verification.run(evidence, CHECKS, (tracked.name,)))
-    for result in verification.run(evidence, (ca_running,)) if tracked.role.unit == PKI else ():
+    dogtags = [one for one in evidence.tracked if one.role.unit == catalogue.PKI]
+    if tracked not in dogtags or (by != POST_SAVE and not all(one.resting for one in dogtags if one != tracked)):
+        return results
+    for result in verification.run(evidence, (ca_running,)):
         findings = tuple(replace(finding, certificate=tracked.name) for finding in result.findings)
         results.append(replace(result, certificate=tracked.name, findings=findings))
     return results
 
 
-_PRIORITY = {"info": "info", "error": "err", "critical": "crit"}
+def _may_come(evidence: Evidence, tracked: Tracked) -> bool:
+    """Whether a store may get the certificate without anybody's help. What writes files has ended; what it wrote into
+    LDAP on the renewal master is all that will be there, and is on its way to the others; /etc/ipa/ca.crt waits for
+    ipa-certupdate. A service takes its time to start, and what could not be looked at may have been starting."""
+    try:
+        replicates = not evidence.is_renewal_master
+    except StoreError:
+        replicates = True
+
+    def may_come(place: Holding) -> bool:
+        if place.mark == landing.UNKNOWN or place.store == catalogue.SERVED:
+            return True
+        return replicates and place.store not in _WRITTEN and place.where != evidence.host.ca_certificate
+
+    held = landing.holdings(evidence, tracked)
+    return any(may_come(place) for place in held if place.mark != landing.LANDED)
+
+
+def _tell(evidence: Evidence, tracked: Tracked, results: list[Result], by: str, report: Report) -> None:
+    """The log and the journal, what is news to the log; the journal alone where the log cannot be written. Raises
+    StoreError where it cannot be read."""
+    name = tracked.name
+    try:
+        for event in verification.record(evidence, results, (name,), by=by):
+            report(sentence(name, event), level=_priority(event))
+    except LogError as error:
+        outcome = verification.outcome_of(evidence, tracked, results)[1]
+        report(f"{sentence(name, outcome)} (not in the event log: {error})", level=_priority(outcome))
+
+
+def _priority(event: dict[str, Any]) -> str:
+    """That of a `verified` event's sentence, one of journal.LEVELS."""
+    findings = mappings(event.get("findings"))
+    if any(finding.get("level") == CRITICAL for finding in findings):
+        return "crit"
+    return "info" if text(event.get("outcome")) == outcomes.LANDED and not findings else "err"
 
 
 def sentence(name: str, event: dict[str, Any]) -> str:

@@ -17,9 +17,9 @@ from certwitness.schedule import duration
 from certwitness.tracked import AT_REST, LONGEST_STEP_S
 
 CHECK = "request-course"
-SUBMITTING, POST_SAVED, MONITORING = "SUBMITTING", "POST_SAVED_CERT", "MONITORING"
+SUBMITTING, PRE_SAVE, POST_SAVED, MONITORING = "SUBMITTING", "PRE_SAVE_CERT", "POST_SAVED_CERT", "MONITORING"
 # What runs there has no time limit of certmonger's, and hooks hold one lock for all requests.
-_RUNS = {SUBMITTING: "the helper", "PRE_SAVE_CERT": "the pre-save command", POST_SAVED: "the post-save command"}
+_RUNS = {SUBMITTING: "the helper", PRE_SAVE: "the pre-save command", POST_SAVED: "the post-save command"}
 OLD_S = 900
 # A helper that waits for the CA has certmonger ask again at once, or in half a minute; longer is a wait of its own.
 WORKING, LONG_WAIT_S = "CA_WORKING", 60
@@ -106,6 +106,13 @@ class Course:
     def last(self, status: str) -> Moment | None:
         """When this status began last, None if it never did."""
         return next((step.begun for step in reversed(self.steps) if step.status == status), None)
+
+    @property
+    def locked(self) -> tuple[Moment, Moment | None]:
+        """From the pre-save command's beginning to the post-save command's end, where that was seen: certmonger saves
+        nothing else meanwhile."""
+        after = (step.begun for before, step in zip(self.steps, self.steps[1:]) if before.status == POST_SAVED)
+        return self.last(PRE_SAVE) or self.begun, next(after, None)
 
     @property
     def refused_silently(self) -> bool:

@@ -8,7 +8,7 @@ the course shows.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Callable
 
 from certwitness import course, kept, said, verification
@@ -20,7 +20,7 @@ from certwitness.errors import CertwitnessError
 from certwitness.events import log
 from certwitness.events.fields import seconds_between
 from certwitness.evidence import Evidence
-from certwitness.findings import CRITICAL, ERROR, Finding
+from certwitness.findings import CRITICAL, ERROR, UNKNOWN, Finding
 from certwitness.noticing import LEVELS, Notices, identity, key
 
 if TYPE_CHECKING:
@@ -32,12 +32,14 @@ if TYPE_CHECKING:
 
 # certmonger tries some renewals again every half minute, for ever: the same end is told once an hour.
 REPEAT_S = 3600
+# A command's last line reaches the journal by then; the next save's commands begin later.
+SAID_S = 1
 
 Conclude = Callable[..., list[Finding]]
 
 
 class CourseEnds:
-    """Judges the courses of `host`'s requests. `conclude` is conclusion.conclude."""
+    """Judges the courses of `host`'s requests. `conclude` is called as conclusion.conclude is."""
 
     def __init__(self, host: Host, notices: Notices, conclude: Conclude, now: Callable[[], Moment]) -> None:
         self._host, self._notices, self._conclude, self._now = host, notices, conclude, now
@@ -49,8 +51,9 @@ class CourseEnds:
         self._traces = {id_: trace for id_, trace in self._traces.items() if id_ in requests}
         self._failures = {id_: failure for id_, failure in self._failures.items() if id_ in requests}
 
-    def rest(self, one: Tracked, done: Course, history: History) -> None:
-        """A course has ended: into the log with it; then, what does its end mean?"""
+    def rest(self, one: Tracked, done: Course, history: History, *, goes_on: bool) -> None:
+        """A course has ended: into the log with it; then, what does its end mean? Where the request `goes_on` by now,
+        its stores are between two steps, and looked at when it rests again."""
         request = request_of(one)
         renewal = _renewal(request, done, history)
         trace = self._trace(request, renewal)
@@ -77,21 +80,20 @@ class CourseEnds:
             self._notices.well(request)
         if done.saved and not _is_told(request, done, renewal, history):
             self._see_said(one, trace, done)
-            self._see_landing(one, trace, known=renewal is not None)
+            if not goes_on:
+                self._see_landing(one, trace, known=renewal is not None)
 
-    def make_up(self, resting: Iterable[Tracked], history: History) -> None:
-        """What happened while nobody watched: requests that rest where they should not, and renewals of which the log
-        does not say whether they landed."""
-        for one in resting:
-            request = request_of(one)
-            renewal = history.renewal(_names(request), key(request), "")
-            if request.status != MONITORING or request.ca_error:
-                with self._notices.survived():
-                    trace = self._trace(request, renewal)
-                    self._notices.notice(request, one.name, trace, self._problems(one, None), None)
-            if renewal and renewal.state == "issued" and not renewal.outcome and request.status == MONITORING:
-                with self._notices.survived():
-                    self._see_landing(one, renewal.trace_id, known=True)
+    def make_up(self, one: Tracked, history: History) -> None:
+        """What happened to a request that rests while nobody watched: it rests where it should not, or the log does not
+        say whether its renewal landed."""
+        request = request_of(one)
+        renewal = history.renewal(_names(request), key(request), "")
+        if request.status != MONITORING or request.ca_error:
+            with self._notices.survived():
+                trace = self._trace(request, renewal)
+                self._notices.notice(request, one.name, trace, self._problems(one, None), None)
+        if renewal and renewal.state == "issued" and not renewal.outcome and request.status == MONITORING:
+            self._see_landing(one, renewal.trace_id, known=True)
 
     def hangs(self, one: Tracked, running: Course, level: str) -> None:
         """What runs for a request has grown so old that it is WARNING or ERROR."""
@@ -139,25 +141,38 @@ class CourseEnds:
 
     def _see_landing(self, one: Tracked, trace: str, *, known: bool) -> None:
         """Have the checks say whether it landed: that goes under the renewal in the log. Where the log does not know
-        one, what is wrong is noticed."""
-        limit_s = self._host.config.landing_s
+        one, what is wrong is noticed. What nobody could see is told; the daily `certwitness verify` looks again."""
+        limit_s, told = self._host.config.landing_s, list[str]()
+
+        def report(line: str, *, level: str) -> None:
+            told.append(line)
+            self._notices.tell(line, level=level)
+
         try:
-            found = self._conclude(self._host, one.name, by="watch", limit_s=limit_s, report=self._notices.tell)
+            found = self._conclude(self._host, one.name, by="watch", limit_s=limit_s, report=report)
         except CertwitnessError as error:
-            next_step = shlex.join(["certwitness", "verify", one.name])
-            told = f"{one.name}: could not look whether the renewed certificate landed: {error}. Next: {next_step}"
-            self._notices.tell(told, level="warning")
+            self._not_known(one, f"could not look whether the renewed certificate landed: {error}")
             return
+        accusing = [finding for finding in found if finding.level in (CRITICAL, ERROR)]
+        unseen = [finding for finding in found if finding.level == UNKNOWN]
         if not known:
-            accusing = [finding for finding in found if finding.level in (CRITICAL, ERROR)]
             self._notices.notice(request_of(one), one.name, trace, accusing, None)
+        if unseen and not accusing and not told:
+            why = ": ".join(kept.text(words) for words in (unseen[0].where, unseen[0].found) if words)
+            self._not_known(one, f"whether the renewed certificate landed is not known: {why}")
+
+    def _not_known(self, one: Tracked, why: str) -> None:
+        next_step = shlex.join(["certwitness", "verify", one.name])
+        self._notices.tell(f"{one.name}: {why}. Next: {next_step}", level="warning")
 
     def _see_said(self, one: Tracked, trace: str, done: Course) -> None:
         """What its pre-save and post-save commands told nobody but the journal."""
         request = request_of(one)
         commands = (behind_our_hook(command).split() for command in (request.pre_save, request.post_save))
         programs = list(dict.fromkeys(words[0].rpartition("/")[2] for words in commands if words))
-        found = said.complaints(said.said(programs, done.begun.at) or [], programs, one.name)
+        since, end = done.locked
+        lines = said.said(programs, since.at, until=end.at + SAID_S if end else None)
+        found = said.complaints(lines or [], programs, one.name)
         self._notices.notice(request, one.name, trace, found, done.begun)
 
     def _trace(self, request: Request, renewal: Renewal | None) -> str:
@@ -178,9 +193,11 @@ def _names(request: Request) -> set[str]:
 
 
 def _renewal(request: Request, done: Course, history: History) -> Renewal | None:
-    """The renewal of which a course is part, where our helper took part in it: it ran since the CA was asked."""
+    """The renewal of which a course is part, where our helper took part in it: it ran since the CA was asked, and began
+    before the course's end: the next one may have begun since."""
     asked = next((step.begun.stamp for step in done.steps if step.status == SUBMITTING), "")
-    return history.renewal(_names(request), key(request), asked)
+    end = "" if done.status == SUBMITTING else done.steps[-1].begun.stamp
+    return history.renewal(_names(request), key(request), asked, end)
 
 
 def _is_told(request: Request, done: Course, renewal: Renewal | None, history: History) -> bool:

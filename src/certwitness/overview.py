@@ -22,8 +22,8 @@ from certwitness.tracked import AT_REST, Tracked
 NOT_ASKED = "?"
 # Statuses in which certmonger asks the CA again when schedule.ca_delay is over (certmonger 0.79.17).
 _ASKS_AGAIN = ("CA_UNREACHABLE", "CA_WORKING")
-# certmonger waits for a command of the request, for ever, and nothing else is saved meanwhile (certmonger.md, 5).
-HOOK_STATES = ("PRE_SAVE_CERT", "POST_SAVED_CERT")
+# certmonger waits for this command of the request, for ever, and nothing else is saved meanwhile (certmonger.md, 5).
+_HOOK_STATES = {"PRE_SAVE_CERT": "pre-save", "POST_SAVED_CERT": "post-save"}
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def next_try(request: Request | None, renewal: Renewal | None, not_after: dateti
     certmonger's own rules. `not_after` is the end of the certificate held, `now` an aware time."""
     if request is None:
         return NextTry(None, NOT_ASKED, "certmonger could not be asked")
-    if renewal and renewal.hook and request.status in HOOK_STATES:
+    if renewal and waits_for_hook(request.status, renewal):
         return NextTry(now, "", f"certmonger waits for {hook_words(renewal.hook)}; all other saves wait for it, too")
     if request.stuck:
         return NextTry(None, "never", f"certmonger never tries again by itself: it is stuck at {request.status}")
@@ -125,6 +125,12 @@ def next_try(request: Request | None, renewal: Renewal | None, not_after: dateti
     if request.status in AT_REST:
         return NextTry(None, "never", f"certmonger waits at {request.status} until somebody helps it")
     return NextTry(now, "", f"it is under way: certmonger is at {request.status}")
+
+
+def waits_for_hook(state: str, renewal: Renewal | None) -> bool:
+    """Whether certmonger, at `state`, waits for a hook of which the log knows the beginning: one that was killed before
+    has no end there either."""
+    return renewal is not None and bool(renewal.hook) and renewal.hook.get("phase") == _HOOK_STATES.get(state)
 
 
 def hook_words(hook: Mapping[str, Any]) -> str:

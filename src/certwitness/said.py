@@ -27,16 +27,22 @@ class Line(NamedTuple):
     priority: int
 
 
-def said(programs: Sequence[str], since: float, environ: Mapping[bytes, bytes] | None = None) -> list[Line] | None:
-    """What programs of these names have told the journal since then (seconds since the epoch): the last LINES lines.
+def said(
+    programs: Sequence[str], since: float, environ: Mapping[bytes, bytes] | None = None, *, until: float | None = None
+) -> list[Line] | None:
+    """What programs of these names have told the journal since then, and `until` then (seconds since the epoch; None:
+    now): the last LINES lines.
     None where that cannot be known: there is no journalctl, or it does not answer in time."""
     program = shutil.which("journalctl")
     if program is None or not programs:
         return None
     fields = "--output-fields=MESSAGE,PRIORITY"
-    command = [program, "--no-pager", "-q", "-o", "json", fields, f"--since=@{since:.6f}", "-n", str(LINES)]
+    # Without --all a message of more than 4096 bytes, as a long traceback is, would be null (journalctl(1)).
+    command = [program, "--no-pager", "-q", "--all", "-o", "json", fields, f"--since=@{since:.6f}", "-n", str(LINES)]
+    command += [f"--until=@{until:.6f}"] if until is not None else []
     for name in programs:
         command += ["-t", name]
+    command.append(f"_UID={os.getuid()}")
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=JOURNALCTL_S, check=False,

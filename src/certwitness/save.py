@@ -18,9 +18,9 @@ PRE_SAVE, POST_SAVE = "pre-save", "post-save"
 class Save:
     """One run of the hook `phase` (PRE_SAVE or POST_SAVE).
 
-    `certificate` is NAME as given, None without; `command` and `environ` are the command's; `pid` is ours; `look` is
-    what save_look.py found (nothing yet: {}); `problems` are lines about what of ours has failed; `config` is set
-    before anybody else sees it. Processes beside us get a copy.
+    `certificate` is NAME as given (bytes that are not UTF-8 as `\\xff`), None without; `command` and `environ` are the
+    command's; `pid` is ours; `look` is what save_look.py found (nothing yet: {}); `problems` are lines about what of
+    ours has failed; `config` is set before anybody else sees it. Processes beside us get a copy.
     """
 
     config: Config
@@ -34,7 +34,9 @@ class Save:
             del words[:2]
         self.phase = phase
         self.config_path = given.get("--config")
-        self.certificate = given.get("--cert")
+        name = given.get("--cert")
+        # As shown in the log, which is read by programs that take nothing but UTF-8.
+        self.certificate = name and name.encode("utf-8", "surrogateescape").decode(errors="backslashreplace")
         self.command = words[1:] if words[:1] == ["--"] else words
         self.environ = dict(os.environb)
         self.pid = os.getpid()

@@ -54,7 +54,11 @@ def look(save: Save, send: Callable[[dict[str, Any]], None]) -> None:
     send(found)
     checks = CHECKS if save.phase == PRE_SAVE else AFTER_SAVE
     for result in verification.run(evidence, checks, [tracked.name]):
-        findings += [one for one in result.findings if not is_ahead(one, tracked, found.get("replaced"))]
+        findings += [
+            one
+            for one in result.findings
+            if save.phase != PRE_SAVE or not is_this_save(one, tracked, found.get("replaced"))
+        ]
     program = save.program
     if program in UPDATES:
         findings += update_ahead(evidence, tracked, program)
@@ -81,13 +85,18 @@ def find(tracked: tuple[Tracked, ...], name: str, phase: str) -> Tracked | None:
     return next(iter(waiting or named), None)
 
 
-def is_ahead(finding: Finding, tracked: Tracked, replaced: dict[str, Any] | None) -> bool:
-    """Whether all that is wrong is that a store has the certificate that is about to be saved: the CA's repository,
-    cn=ca_renewal and certmonger have it before (freeipa.md, 5.5). That is this renewal, and no fault."""
+def is_this_save(finding: Finding, tracked: Tracked, replaced: dict[str, Any] | None) -> bool:
+    """Whether what is wrong before a save is this renewal itself, and no fault: that there is no certificate yet, or
+    the one that it replaces ends soon; or that a store has the new one already: the CA's repository, cn=ca_renewal and
+    certmonger have it before (freeipa.md, 5.5)."""
     new = tracked.request.certificate if tracked.request else None
-    if new is None or replaced is None or replaced["sha256"] == new.sha256:
+    if new is None or finding.level in (UNKNOWN, PENDING):
         return False
-    return re.search(rf"\bserial {new.serial_text}\b", finding.found) is not None
+    if replaced is None:
+        return finding.check == "saved"
+    if replaced["sha256"] == new.sha256:
+        return False
+    return finding.check == "expiry" or re.search(rf"\bserial {new.serial_text}\b", finding.found) is not None
 
 
 def issued_by(renewals: tuple[Renewal, ...], tracked: Tracked, keys: set[str], sha256: str) -> tuple[str, str]:

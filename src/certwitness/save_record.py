@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from certwitness import journal, kept
 from certwitness.errors import CertwitnessError
 from certwitness.events import log
-from certwitness.findings import CRITICAL, Finding
+from certwitness.findings import CRITICAL, ERROR, Finding
 from certwitness.run import shown, streams
 from certwitness.said import complaints, said
 from certwitness.save import POST_SAVE, PRE_SAVE
@@ -59,10 +59,9 @@ def write_end(save: Save, end: dict[str, Any], send: Callable[[Any], None]) -> N
         log.append(save.config.events_file, event)
     except CertwitnessError as error:
         problems.append(f"hook.ended is not recorded: {error}")
-    for step in (_hold if "skipped" in end else None, _conclude if save.phase == POST_SAVE else None):
+    for step in (_hold, _conclude):
         try:
-            if step:
-                step(save)
+            step(save, end)
         except CertwitnessError as error:
             problems.append(str(error))
     for finding in findings[:1]:
@@ -127,8 +126,10 @@ def _cannot_be_executed(save: Save, reason: str) -> dict[str, Any]:
     ).as_event()
 
 
-def _hold(save: Save) -> None:
+def _hold(save: Save, end: dict[str, Any]) -> None:
     """Hold the service that was not restarted. Raises CertwitnessError."""
+    if "skipped" not in end:
+        return
     from datetime import datetime, timezone
 
     from certwitness import holds
@@ -138,12 +139,23 @@ def _hold(save: Save) -> None:
     holds.place(save.config, save.look["service"], reasons, save.phase, save.look["trace_id"], now)
 
 
-def _conclude(save: Save) -> None:
-    """Raises CertwitnessError."""
+def _conclude(save: Save, end: dict[str, Any]) -> None:
+    """Of a save that the log does not explain nobody else says what is wrong. Raises CertwitnessError."""
+    if save.phase != POST_SAVE or save.certificate is None:
+        return
     from certwitness import conclusion, host
 
-    if save.certificate is not None:
-        conclusion.conclude(host.load(save.config), save.name, by=save.phase, limit_s=save.config.landing_s)
+    # Where no command ran, nothing is under way that could be waited for.
+    limit_s = save.config.landing_s if save.command and "left" in end and "error" not in end else 0
+    found = conclusion.conclude(host.load(save.config), save.name, by=save.phase, limit_s=limit_s)
+    accusing = [one for one in found if one.level in (CRITICAL, ERROR)]
+    if save.look.get("trace_found") is False and accusing:
+        worst = min(accusing, key=lambda one: one.level != CRITICAL)
+        next_step = shlex.join(["certwitness", "verify", save.name])
+        journal.report(
+            f"{save.name}: {worst.check}: {kept.text(worst.found)}; {worst.breaks}. Next: {next_step}",
+            level="crit" if worst.level == CRITICAL else "err",
+        )
 
 
 def _sentence(save: Save, end: dict[str, Any], finding: dict[str, Any]) -> str:

@@ -11,11 +11,12 @@ from __future__ import annotations
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Callable
 
-from certwitness import certmonger, tracked
+from certwitness import beside, certmonger, journal, tracked
 from certwitness.conclusion import conclude
 from certwitness.course import POST_SAVED, WAITS, Course, Moment
 from certwitness.course_end import Conclude, CourseEnds, request_of
-from certwitness.errors import StoreError
+from certwitness.errors import CertwitnessError, StoreError
+from certwitness.findings import Finding
 from certwitness.listening import Heard, Lost, Moved, Owner
 from certwitness.noticing import Notices, Tell
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 READ_S = 10.0
 LONGEST_PAUSE_S = 60.0
+# What a conclusion may take beyond landing_s: a last look that began in time, and a verdict.
+LAST_LOOK_S = 30.0
 
 
 class Watch:
@@ -39,17 +42,19 @@ class Watch:
         tell: Tell,
         *,
         read: Callable[..., Certmonger] = certmonger.read,
-        conclude: Conclude = conclude,
+        conclude: Conclude | None = None,
         now: Callable[[], Moment] = Moment.now,
     ) -> None:
         self._host, self._queue, self._read, self._now = host, queue, read, now
         self._notices = Notices(host.config.events_file, tell, now)
-        self._ends = CourseEnds(host, self._notices, conclude, now)
+        self._ends = CourseEnds(host, self._notices, conclude or conclude_beside, now)
         self._owner = ""
+        self._last_owner = ""  # while the bus is away it is not known whether certmonger is
         self._tracked: dict[str, Tracked] = {}  # by the request's id
         self._ids: dict[str, str] = {}  # by the object's path, which lasts until certmonger's end
         self._courses: dict[str, Course] = {}
         self._ended: list[tuple[str, Course]] = []
+        self._missed: list[str] = []  # requests that may have changed while nobody watched
         self._unplaced: list[tuple[Moment, Moved]] = []
         self._begun = False
         self._behind = False  # certmonger's requests are to be read
@@ -71,9 +76,11 @@ class Watch:
         if heard:
             with self._notices.survived():
                 self._hear(*heard)
+        if not self._queue.empty():
+            return
         with self._notices.survived():
             self._grow_old()
-        if self._queue.empty() and self._wants_to_ask and self._retry <= self._now().clock:
+        if self._wants_to_ask and self._retry <= self._now().clock:
             self._retry = self._now().clock + self._pause_s
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
             with self._notices.survived():
@@ -98,13 +105,16 @@ class Watch:
 
     def _own(self, owner: str) -> None:
         """certmonger is there, or gone."""
-        if self._owner and owner != self._owner:
+        if not owner and not self._begun:
+            told = "certmonger is not running, and is waited for: systemctl start certmonger"
+            self._notices.complain(told, once="owner")
+        if self._last_owner and owner != self._last_owner:
             for id_, running in self._courses.items():
                 if running.status == POST_SAVED and id_ in self._tracked:
                     with self._notices.survived():
                         self._ends.cut_off(self._tracked[id_], running)
         self._forget_objects()
-        self._owner = owner
+        self._owner = self._last_owner = owner
         self._behind = self._catch_up = bool(owner)
         self._pause_s, self._retry = 1.0, 0.0
 
@@ -148,7 +158,7 @@ class Watch:
 
     @property
     def _wants_to_ask(self) -> bool:
-        return bool(self._owner) and (self._behind or self._hook_runs or bool(self._ended))
+        return bool(self._owner) and (self._behind or self._hook_runs or bool(self._ended or self._missed))
 
     def _ask(self) -> None:
         """Read certmonger's requests, and do what waited for that. Where it does not answer, it is asked again."""
@@ -198,17 +208,56 @@ class Watch:
             self._courses[request.id] = Course(request.status, self._ends.begun(request), seen=False)
 
     def _judge(self) -> None:
-        """What has ended, and after certmonger's start or ours what nobody saw."""
+        """What has ended, and after certmonger's start or ours what nobody saw. Where something is heard meanwhile that
+        comes first: a request may have gone on."""
         if not self._begun:
             self._begun = True
             self._notices.tell(f"watching certmonger's requests: {len(self._tracked)}", level="info")
-        history = self._notices.history()
-        ended, self._ended = self._ended, []
-        for id_, done in ended:
-            if id_ in self._tracked:
-                with self._notices.survived():
-                    self._ends.rest(self._tracked[id_], done, history)
         if self._catch_up:
             self._catch_up = False
-            known = {id_ for id_, _ in ended} | set(self._courses)
-            self._ends.make_up([one for id_, one in self._tracked.items() if id_ not in known], history)
+            known = {id_ for id_, _ in self._ended} | set(self._courses)
+            self._missed = [id_ for id_ in self._tracked if id_ not in known]
+        history = self._notices.history()
+        while self._ended and self._queue.empty():
+            id_, done = self._ended.pop(0)
+            if id_ in self._tracked:
+                with self._notices.survived():
+                    self._ends.rest(self._tracked[id_], done, history, goes_on=id_ in self._courses)
+        while self._missed and self._queue.empty():
+            id_ = self._missed.pop(0)
+            if id_ in self._tracked and id_ not in self._courses:
+                with self._notices.survived():
+                    self._ends.make_up(self._tracked[id_], history)
+
+
+def conclude_beside(host: Host, name: str, *, by: str, limit_s: float, report: Tell) -> list[Finding]:
+    """conclusion.conclude in a process of its own: a store that hangs holds up nothing else for long, and what waits
+    for it does not pile up here. It is a fork, while the thread of listening.py waits on its socket: that thread holds
+    no lock that the process needs.
+
+    Raises CertwitnessError, as that does; and where no process can be had, or it does not end.
+    """
+
+    def work(send: Callable[[object], None]) -> None:
+        told: list[tuple[str, str]] = []
+
+        def tell(line: str, *, level: str) -> None:
+            told.append((line, level))
+            try:
+                send((told, []))
+            except OSError:  # the service has ended: nobody else will say it
+                journal.report(line, level=level)
+
+        found = conclude(host, name, by=by, limit_s=limit_s, report=tell)
+        send((told, [finding.as_event() for finding in found]))
+
+    try:
+        sent, problem = beside.ask(work, limit_s + LAST_LOOK_S, expendable=True)
+    except OSError as error:
+        raise CertwitnessError(f"no process can be started for it: {error.strerror}") from error
+    told, found = sent or ([], [])
+    for line, level in told:
+        report(line, level=level)
+    if problem:
+        raise CertwitnessError(problem)
+    return [Finding(**{**fields, "commands": tuple(fields.get("commands", ()))}) for fields in found]

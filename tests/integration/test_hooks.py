@@ -10,13 +10,14 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 
 from tests.integration.conftest import HELPERS, PATIENCE_S, REPOSITORY, Event, Witnessed
-from tests.lab.ca import key_of
+from tests.lab.ca import certificate_pem, key_of
 from tests.lab.freeipa.server import CA_NICKNAME
 from tests.lab.full import HTTPD_PIN, encrypted_pem
 from tests.lab.tracked import ALL, HTTP, IPA, KDC, RA
@@ -160,6 +161,61 @@ def test_every_certificate_of_a_ca_server_lands(hooked: Hooked) -> None:
             assert astray == [str(world.settings.ca_certificate)]
         wrong.update({(nickname, key): value for key, value in found.items() if value != expected[key]})
     assert not wrong
+
+
+def test_a_first_certificate(hooked: Hooked) -> None:
+    """That there is none before it is saved is no fault of the stores."""
+    world, path = hooked.world, hooked.world.settings.path("first.pem")
+    key = path.with_suffix(".key")
+    options = ["-K", "HTTP/first@X", "-D", "first.example.test"]
+    for phase in PHASES:
+        hook = f"{HOOKS / phase} --config {world.certwitness_config} --cert {path} -- /bin/true"
+        options += [OPTION[phase], hook]
+    try:
+        world.certmonger.request("first", IPA, key, path, *options)
+        assert world.certmonger.wait_for("first")["status"] == "MONITORING"
+        assert [checks(event["findings"]) for event in hooked.of("hook.started")] == [[], []]
+        assert hooked.one("hook.started", "pre-save")["replaced"] is None
+        assert hooked.one("verified")["outcome"] == "landed"
+    finally:
+        world.certmonger.getcert("stop-tracking", "-i", "first")
+        for file in (path, key):
+            file.unlink(missing_ok=True)
+
+
+def test_a_certificate_that_ends_soon(hooked: Hooked) -> None:
+    """That is why it is renewed, and no fault of the stores either."""
+    world = hooked.world
+    assert world.full is not None
+    old = world.full.issue(KDC, timedelta(days=3))
+    world.settings.kdc_certificate.write_text(certificate_pem(old))
+    hooked.hook(KDC)
+    world.renew(KDC)
+    started = hooked.of("hook.started", "pre-save")[0]  # certmonger may have renewed it before it was told to
+    assert started["replaced"]["serial"] == str(old.serial_number)
+    assert [check for check, _ in checks(started["findings"]) if check == "expiry"] == []
+
+
+def test_two_requests_saved_at_once(hooked: Hooked) -> None:
+    """certmonger has one lock for all saves: one whole save after the other, each in its own trace, and both land."""
+    world = hooked.world
+    slow = script(world.settings.path("slow"), "sleep 0.3")
+    for nickname in (HTTP, KDC):
+        hooked.hook(nickname, before=slow)
+    for nickname in (HTTP, KDC):
+        world.renew(nickname, wait=False)
+    for nickname in (HTTP, KDC):
+        hooked.wait_for(lambda event, name=nickname: event["event"] == "verified" and event["nickname"] == name)  # type: ignore[misc]
+        assert world.certmonger.wait_for(request_id(nickname))["status"] == "MONITORING"
+    steps = [(one["certificate"], one["phase"], one["event"]) for one in hooked.events() if "phase" in one]
+    first, second = list(dict.fromkeys(name for name, _, _ in steps))
+    kinds = [(phase, kind) for phase in PHASES for kind in ("hook.started", "hook.ended")]
+    assert steps == [(name, *kind) for name in (first, second) for kind in kinds]
+    assert [event["outcome"] for event in hooked.of("verified")] == ["landed", "landed"]
+    traces = {event["certificate"]: event["trace_id"] for event in hooked.of("hook.started")}
+    assert len(set(traces.values())) == 2
+    for event in hooked.of("hook.ended"):
+        assert event["trace_id"] == traces[event["certificate"]]
 
 
 def test_what_is_replaced_is_kept(hooked: Hooked) -> None:
@@ -312,6 +368,77 @@ def test_a_directory_server_that_hangs(hooked: Hooked) -> None:
     assert started["trace_found"] is True, "which renewal it is was known before the time was over"
     (told,) = started["observer"]
     assert "took longer than 1 seconds" in told
+
+
+def test_ldap_dies_between_the_checks(hooked: Hooked) -> None:
+    """While the command runs: what cannot be looked at any more accuses nobody and holds nothing."""
+    world = hooked.world
+    assert world.directory_server is not None
+    hooked.configure(landing_s=2)
+    restart = world.settings.hooks / "restart_httpd"
+    kill = script(world.settings.path("kill"), f"kill -9 {world.directory_server.pid}; exec {restart}")
+    hooked.hook(HTTP, after=kill)
+    assert world.renew(HTTP)["status"] == "MONITORING"
+    assert hooked.one("hook.started", "post-save")["unseen"] == []
+    assert hooked.one("hook.ended", "post-save")["exit"] == {"code": 0, "signal": None}
+    assert [event["event"] for event in hooked.events() if event["event"] in ("verified", "hold.placed")] == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_the_disk_of_the_log_is_full(hooked: Hooked) -> None:
+    """Both hooks run their commands once, and leave no torn line."""
+    world, log = hooked.world, hooked.log
+    runs = world.settings.path("runs")
+    runs.unlink(missing_ok=True)
+    command = script(world.settings.path("command"), f"echo run >>{runs}")
+    private = script(
+        world.settings.path("full"),
+        f"mount -t tmpfs -o size=4k,mode=700 none {log.parent} && touch {log} && chmod 600 {log} || exit 99\n"
+        f'head -c 4096 /dev/zero >{log.parent}/filler; "$@"; code=$?; cat {log} >>{runs}; exit $code',
+    )
+    request = request_id(HTTP)
+    for phase in PHASES:
+        words = f"{HOOKS / phase} --config {world.certwitness_config} --cert {hooked.name(HTTP)} -- {command}"
+        mounted = f"/usr/bin/unshare -m --propagation private {private} {words}"
+        world.certmonger.getcert("start-tracking", "-i", request, OPTION[phase], mounted)
+    world.certmonger.wait_for(request)
+    assert world.renew(HTTP)["status"] == "MONITORING"
+    assert runs.read_text() == "run\nrun\n"
+    runs.unlink()
+
+
+def test_a_command_that_hangs(hooked: Hooked) -> None:
+    """It is waited for as certmonger waits for it, and `status` says what is being waited for, and since when."""
+    world = hooked.world
+    ready, go = world.settings.path("ready"), world.settings.path("go")
+    for path in (ready, go):
+        path.unlink(missing_ok=True)
+    hangs = script(world.settings.path("hangs"), f"echo $PPID >{ready}; until [ -e {go} ]; do sleep 0.05; done; exit 5")
+    hooked.hook(HTTP, after=hangs)
+    hooked.hook(KDC)
+    world.renew(HTTP, wait=False)
+    try:
+        pid = int(wait_until(ready))
+        ready.unlink()
+        hooked.wait_for(lambda event: event["event"] == "hook.started" and event["phase"] == "post-save")
+        world.renew(KDC, wait=False)  # its save waits, too
+        told = hooked.certwitness("status").stdout
+        since = hooked.one("hook.started", "post-save")["timestamp"][:19].replace("T", " ")
+        name = hooked.name(HTTP)
+        words = f"certmonger waits for the post-save command hangs (pid {pid}), which runs since {since} UTC"
+        assert f"{name}: {words}; all other saves wait for it, too" in told
+        rows = {
+            row["certificate"]: row for row in json.loads(hooked.certwitness("status", "--json").stdout)["certificates"]
+        }
+        assert words in rows[name]["next_try"]["text"]
+        assert world.request(HTTP)["status"] == "POST_SAVED_CERT"
+    finally:
+        go.write_text("")
+    assert world.certmonger.wait_for(request_id(HTTP))["status"] == "MONITORING"
+    ended = hooked.wait_for(lambda event: event["event"] == "hook.ended" and event["phase"] == "post-save")
+    assert ended["exit"] == {"code": 5, "signal": None}
+    hooked.wait_for(lambda event: event["event"] == "verified" and event["nickname"] == request_id(KDC))
+    assert "certmonger waits for" not in hooked.certwitness("status").stdout
 
 
 def test_the_service_is_stopped_while_a_command_hangs(hooked: Hooked) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -31,9 +32,9 @@ QUIET_S = 2
 class Watching:
     """The service in a process of its own, and what it says."""
 
-    def __init__(self, witnessed: Witnessed) -> None:
+    def __init__(self, witnessed: Witnessed, program: str = PROGRAM) -> None:
         self._errors = witnessed.world.directory / "watch.err"
-        self._command = [sys.executable, "-c", PROGRAM, "watch", "--config", str(witnessed.world.certwitness_config)]
+        self._command = [sys.executable, "-c", program, "watch", "--config", str(witnessed.world.certwitness_config)]
         self.start()
 
     def start(self) -> None:
@@ -196,6 +197,26 @@ def test_a_request_that_is_parked(full: Witnessed, watching: Watching) -> None:
     watching.wait_for("NEED_GUIDANCE")
 
 
+def test_a_helper_that_hangs(full: Witnessed) -> None:
+    """Dogtag never answers, nor has certmonger a limit: the age of SUBMITTING is told, once more as it grows, and a
+    restart knows it from the log. (Limits of seconds here.)"""
+    running = Watching(full, f"from certwitness import course; course.OLD_S, course.LONGEST_STEP_S = 1, 3; {PROGRAM}")
+    try:
+        full.world.faults.on("dogtag-hangs")
+        full.world.renew(SUBSYSTEM, wait=False)
+        noticed = of(full, "noticed", SUBSYSTEM, count=2)
+        assert [event["level"] for event in noticed] == ["warning", "error"]
+        assert all(event["findings"][0]["found"].startswith("SUBMITTING for more than ") for event in noticed)
+        (started,) = [event for event in full.events() if event["event"] == "run.started" and "attempt" in event]
+        assert {event["trace_id"] for event in noticed} == {started["trace_id"]}
+        running.kill()
+        running.start()
+        running.rest()
+        assert [line for line in running.lines if "watching" not in line] == []
+    finally:
+        running.kill()
+
+
 # --- certmonger goes and comes
 
 
@@ -263,6 +284,24 @@ def test_killed_and_started_again(full: Witnessed, watching: Watching) -> None:
     assert full.events() == before
 
 
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_ended_while_it_looks(full: Witnessed, watching: Watching, end: signal.Signals) -> None:
+    """It ends at once; whether the certificate landed is in the log all the same, and a restart says nothing more. (A
+    unit is not started again before all its processes have ended.)"""
+    full.world.faults.on("people-update-fails")
+    full.world.renew(SUBSYSTEM)
+    of(full, "request.moved", SUBSYSTEM)
+    of(full, "verified", SUBSYSTEM, count=0)
+    watching.process.send_signal(end)
+    assert watching.process.wait(PATIENCE_S) == (0 if end == signal.SIGTERM else -end)
+    of(full, "verified", SUBSYSTEM, count=0)
+    assert of(full, "verified", SUBSYSTEM)[0]["outcome"] == "did not land"
+    before = full.events()
+    watching.start()
+    watching.rest()
+    assert full.events() == before
+
+
 # --- what it costs
 
 
@@ -277,13 +316,23 @@ def test_nothing_is_used_while_nothing_happens(full: Witnessed, watching: Watchi
         assert watching.used() == before
 
 
-def test_memory_does_not_grow_with_renewals(full: Witnessed, watching: Watching) -> None:
-    """Whatever was needed for the first few is enough for many."""
-    full.world.faults.on("dogtag-html-503")
-    sizes = []
-    for _ in range(3):
+@pytest.mark.parametrize(("name", "fault"), [(SUBSYSTEM, "dogtag-html-503"), (AUDIT, "")])
+def test_nothing_grows_with_renewals(full: Witnessed, watching: Watching, name: str, fault: str) -> None:
+    """Whatever was needed for the first few is enough for many, whether they fail or land: memory, threads, descriptors
+    and processes."""
+    if fault:
+        full.world.faults.on(fault)
+    sizes, numbers = [], []
+    for part in range(3):
         for _ in range(8):
-            full.world.renew(SUBSYSTEM)
+            full.world.renew(name)
+        of(full, "request.moved" if fault else "verified", name, count=8 * (part + 1))
+        watching.rest()
         sizes.append(watching.memory())
-    of(full, "request.moved", SUBSYSTEM, count=24)
+        proc = Path(f"/proc/{watching.process.pid}")
+        children = (proc / "task" / proc.name / "children").read_text()
+        numbers.append((len(list((proc / "task").iterdir())), len(list((proc / "fd").iterdir())), children))
+    assert numbers[0][0] == 2
+    assert numbers == numbers[:1] * 3
     assert sizes[2] < 1.1 * sizes[0], sizes
+    print(sizes, numbers)

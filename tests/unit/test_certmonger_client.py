@@ -14,6 +14,7 @@ from typing import Any, Callable
 import pytest
 
 from certwitness import certmonger
+from certwitness.bus import Connection
 from certwitness.errors import StoreError
 
 jeepney = pytest.importorskip("jeepney")
@@ -238,3 +239,24 @@ def test_no_more_calls_wait_than_the_system_bus_permits(tmp_path: Path) -> None:
         assert there.most == 100
     finally:
         there.close()
+
+
+def test_a_message_that_cannot_be_understood(bus: Callable[..., Bus]) -> None:
+    """Every user of the bus can send us a signal with a descriptor that is not there: it is dropped, and the answers
+    and signals after it are taken."""
+    jeepney_signal = jeepney.new_signal(jeepney.DBusAddress("/x", interface="a.b"), "C", "u", (0,))
+    bad, good = (jeepney_signal.serialise(serial=7), jeepney_signal.serialise(serial=8))
+    bad = bad.replace(b"\x01u\0", b"\x01h\0")  # the signature
+
+    class Flooded:
+        def __init__(self, answer: Any) -> None:
+            self._answer = answer
+
+        def serialise(self, serial: int) -> bytes:
+            return bytes(bad + self._answer.serialise(serial=serial) + bad + good)
+
+    with Connection(bus(lambda call: Flooded(certmonger_like(call))).address, 10) as connection:
+        assert [request.id for request in certmonger.read_all(connection).requests] == ["one"]
+        signal = connection.signal(10)
+    assert signal is not None
+    assert (signal.member, signal.body) == ("a.b.C", (0,))

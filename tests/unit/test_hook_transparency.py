@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -221,6 +224,44 @@ def test_wrong_usage_costs_the_look_and_not_the_command(
         assert tree.hook_ended()["certificate"] is None
         assert "no --cert NAME" in tree.hook_ended()["observer"][0]
         check(tree.events())
+
+
+@pytest.mark.parametrize("name", ["--", "\x1b[31m\nnew line", "$(exit 9) \udcff '\""])
+@pytest.mark.parametrize("witnessed", [True, False])
+@pytest.mark.parametrize("shell", SHELLS)
+def test_odd_names_and_arguments(tmp_path: Path, shell: str, witnessed: bool, name: str) -> None:
+    """Nothing in them is taken for an option, a pattern or a command; the log has them in UTF-8."""
+    tree = HookTree(tmp_path, shell=shell)
+    if not witnessed:
+        shutil.rmtree(tree.package)
+    body = f"import os, sys\nopen({str(tmp_path / 'given')!r}, 'a').write(ascii(sys.argv[1:]))\nsys.exit(5)"
+    arguments = [name, "--cert", "", "--"]
+    assert run(tree.hooked([python_program(tmp_path / "it", body), *arguments], "pre-save", "--cert", name)) == 5
+    assert (tmp_path / "given").read_text() == ascii(arguments)
+    if witnessed:
+        assert tree.hook_ended()["certificate"] == name.replace("\udcff", "\\xff")
+        check(tree.events())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.parametrize("phase", PHASES)
+def test_the_hook_of_another_user(phase: str) -> None:
+    """certmonger runs it as whoever set it: what is root's cannot be read or written, and the command runs."""
+    nobody = 65534
+    with tempfile.TemporaryDirectory() as directory:
+        tree = HookTree(Path(directory))
+        (tree.root / ".venv").unlink()
+        (tree.root / ".venv" / "bin").mkdir(parents=True)
+        (tree.root / ".venv" / "bin" / "python").symlink_to("/usr/bin/python3")  # ours may be in root's home
+        for path in (tree.root, Path(directory)):
+            subprocess.run(["chmod", "-R", "a+rX", str(path)], check=True)
+        tree.log.parent.chmod(0o700)
+        tree.config.chmod(0o600)
+        command = program(Path(directory) / "command", f'[ "$(id -u)" = {nobody} ] && exit 7')
+        body = f"import os, sys\nos.setgroups([])\nos.setgid({nobody})\nos.setuid({nobody})\n"
+        become = python_program(Path(directory) / "become", f"{body}os.execv(sys.argv[1], sys.argv[1:])")
+        assert run([become, *tree.hooked([command], phase)]) == 7
+        assert not tree.log.exists()
 
 
 def test_killed_at_random_moments(tree: HookTree, tmp_path: Path) -> None:

@@ -109,6 +109,27 @@ def test_the_log_knows_the_next_try_better() -> None:
     assert "look about" in overview.next_try(make.request(), renewals.fold(events.issued())[0], END, make.NOW).text
 
 
+@pytest.mark.parametrize(
+    ("status", "phase", "waits"),
+    [
+        ("PRE_SAVE_CERT", "pre-save", True),
+        ("POST_SAVED_CERT", "post-save", True),
+        ("POST_SAVED_CERT", "pre-save", False),
+        ("MONITORING", "post-save", False),
+    ],
+)
+def test_the_hook_that_certmonger_waits_for(status: str, phase: str, waits: bool) -> None:
+    """It is named, with its pid and since when it runs; not one that was killed earlier."""
+    (renewal,) = renewals.fold(events.issued())
+    renewal.hook = {"phase": phase, "command": ["/x/restart_httpd"], "pid": 7, "timestamp": "2026-11-23T20:00:00.1Z"}
+    words = f"certmonger waits for the {phase} command restart_httpd (pid 7), which runs since 2026-11-23 20:00:00 UTC"
+    assert (words in overview.next_try(make.request(status=status), renewal, END, make.NOW).text) is waits
+    assert overview.waits_for_hook(status, renewal) is waits
+    assert not overview.waits_for_hook(status, None)
+    renewal.hook = {}
+    assert not overview.waits_for_hook(status, renewal)
+
+
 def test_json_form() -> None:
     """The stable form has the places, the request, the renewal and the next try."""
     place = Holding("users", make.PKIDBUSER, landing.OTHER, reason="description names serial 10")

@@ -11,7 +11,7 @@ import pytest
 from certwitness import catalogue, save_look
 from certwitness.errors import StoreError
 from certwitness.events.renewals import Renewal
-from certwitness.findings import CRITICAL, ERROR, Finding
+from certwitness.findings import CRITICAL, ERROR, UNKNOWN, Finding
 from certwitness.save import POST_SAVE, PRE_SAVE, Save
 from certwitness.tracked import of_requests
 from tests.unit import findings_factory as make
@@ -55,6 +55,7 @@ def explained(*renewals: Renewal, keys: frozenset[str] = frozenset({NEW.spki_sha
         (["--cert", "N"], None, "N", []),
         (["--cert", "N", "--"], None, "N", []),
         (["--cert"], None, None, []),
+        (["--cert", "\udcff é", "--", "c"], None, "\\xff é", ["c"]),
         ([], None, None, []),
     ],
 )
@@ -126,6 +127,8 @@ def test_the_ca_tells_requests_of_one_name_and_key_apart() -> None:
 
 # --- what is this renewal's, and no fault
 
+SAVING = replace(SUBSYSTEM, request=make.request(certificate=NEW))
+
 
 @pytest.mark.parametrize(
     ("found", "ahead"),
@@ -139,11 +142,23 @@ def test_the_ca_tells_requests_of_one_name_and_key_apart() -> None:
 )
 def test_the_stores_that_are_ahead(found: str, ahead: bool) -> None:
     """Before the save some stores have the new certificate already."""
-    tracked = replace(SUBSYSTEM, request=make.request(certificate=NEW))
     finding = Finding("x", ERROR, found=found)
-    assert save_look.is_ahead(finding, tracked, OLD.as_event()) is ahead
-    assert not save_look.is_ahead(finding, tracked, NEW.as_event()), "the same once more: all of it is old"
-    assert not save_look.is_ahead(finding, tracked, None), "after the save"
+    assert save_look.is_this_save(finding, SAVING, OLD.as_event()) is ahead
+    assert not save_look.is_this_save(finding, SAVING, NEW.as_event()), "the same once more: all of it is old"
+
+
+def test_the_certificate_that_is_replaced_ends_soon() -> None:
+    """That is why it is renewed."""
+    finding = Finding("expiry", CRITICAL, found="serial 12 ends in 3 days")
+    assert save_look.is_this_save(finding, SAVING, OLD.as_event())
+    assert not save_look.is_this_save(finding, SAVING, NEW.as_event()), "the same once more: it ends soon after, too"
+
+
+def test_a_first_certificate() -> None:
+    """There is none before it is saved; where nobody could look, that is told."""
+    assert save_look.is_this_save(Finding("saved", CRITICAL, found="no certificate /x"), SAVING, None)
+    assert not save_look.is_this_save(Finding("saved", UNKNOWN, found="no permission"), SAVING, None)
+    assert not save_look.is_this_save(Finding("key", CRITICAL, found="cannot be read"), SAVING, None)
 
 
 # --- can the command do its part

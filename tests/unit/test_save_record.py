@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 
 from certwitness import conclusion, config, journal, said, save_record
 from certwitness.errors import StoreError
+from certwitness.findings import Finding
 from certwitness.run import NOTHING
 from certwitness.save import POST_SAVE, PRE_SAVE, Save
 from tests.unit import empty_host
@@ -95,6 +96,60 @@ def test_a_failure_of_ours_is_told_once(
     ((_, line),) = told
     assert "not recorded" in line
     assert "certmonger: silent" in line
+
+
+@pytest.mark.parametrize(
+    ("trace_found", "findings", "lines"),
+    [
+        pytest.param(False, [make.EXPIRY, make.MASTER, make.BIND], 1, id="unexplained"),
+        pytest.param(False, [make.EXPIRY], 0, id="nothing that accuses"),
+        pytest.param(True, [make.BIND], 0, id="the conclusion told it"),
+    ],
+)
+def test_a_save_that_the_log_does_not_explain(
+    tmp_path: Path,
+    told: list[tuple[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    trace_found: bool,
+    findings: list[Finding],
+    lines: int,
+) -> None:
+    """No renewal can be said to have landed or not: the worst that is wrong is told all the same, once."""
+    monkeypatch.setattr(conclusion, "conclude", lambda *_, **__: findings)
+    given = save(tmp_path, POST_SAVE, "/c", name=make.SUBSYSTEM, trace_found=trace_found)
+    save_record.write_end(given, {"left": LEFT}, lambda _: None)
+    sentence = (
+        "subsystemCert cert-pki-ca: pkidbuser-bind: error 49; pki-tomcatd will not start. "
+        "Next: certwitness verify 'subsystemCert cert-pki-ca'"
+    )
+    assert told == [("crit", sentence)] * lines
+
+
+@pytest.mark.parametrize(
+    ("command", "end", "limit_s"),
+    [
+        pytest.param(("/c",), {"left": LEFT}, 30, id="ran"),
+        pytest.param(("/c",), {"left": LEFT, "error": "No such file"}, 0, id="cannot be executed"),
+        pytest.param(("/c",), {"skipped": True}, 0, id="skipped"),
+        pytest.param((), {"left": LEFT}, 0, id="no command"),
+    ],
+)
+@pytest.mark.usefixtures("told")
+def test_only_a_command_that_ran_is_given_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], end: dict[str, Any], limit_s: float
+) -> None:
+    """certmonger holds up all other saves while the stores are waited for."""
+    limits: list[float] = []
+
+    def conclude(*_: object, limit_s: float, **__: object) -> list[Finding]:
+        limits.append(limit_s)
+        return []
+
+    monkeypatch.setattr(conclusion, "conclude", conclude)
+    given = save(tmp_path, POST_SAVE, *command, service="httpd", reasons=[make.BIND.as_event()])
+    given.config.state_directory = str(tmp_path / "state")
+    save_record.write_end(given, end, lambda _: None)
+    assert limits == [limit_s]
 
 
 ENTRIES = (

@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -17,14 +19,14 @@ import pytest
 from cryptography import x509
 from jsonschema import Draft202012Validator
 
-from certwitness import certmonger, config, host, watch
+from certwitness import beside, certmonger, config, host, journal, said, watch
 from certwitness.certificates import Certificate
 from certwitness.certmonger import Certmonger
 from certwitness.cli import watch as cli
 from certwitness.course import Moment
 from certwitness.errors import CertwitnessError, LogError, StoreError
 from certwitness.events import history, log
-from certwitness.findings import CRITICAL, Finding
+from certwitness.findings import CRITICAL, UNKNOWN, Finding
 from certwitness.listening import Heard, Lost, Moved, Owner
 from tests.unit import empty_host
 from tests.unit import events_factory as events
@@ -124,7 +126,8 @@ class Stage:
     def run(self, renewal: str = "issued", *, at: float = 1.5, trace: str = "one") -> Event:
         """The end of our helper's run for the request, so many seconds from now."""
         code = {"issued": 0, "unreachable": 3, "rejected": 2}[renewal]
-        ended = events.ended(self.passed + at, code=code, trace=trace, previous=events.certificate())
+        held = {**events.certificate(), "spki_sha256": self.certificate.spki_sha256}
+        ended = events.ended(self.passed + at, code=code, trace=trace, previous=held)
         return {**ended, "key": self.certificate.spki_sha256}
 
 
@@ -168,6 +171,62 @@ def test_a_renewal_with_a_new_key(stage: Stage) -> None:
     stage.becomes(ca_error="no")
     stage.moves("NEED_KEY_PAIR", *REFUSED, step_s=0.5)
     assert stage.events("noticed")[0]["trace_id"] == events.digest("one", 32)
+
+
+def test_another_certificate_of_the_same_nickname(stage: Stage) -> None:
+    """FreeIPA 4.4 has two Server-Certs: the other one's run, for another key, is none of this course's."""
+    other = {**events.certificate(), "spki_sha256": events.digest("other")}
+    stage.write({**events.ended(10, code=0, previous=other), "key": events.digest("other")})
+    stage.moves(*RENEWAL)
+    assert stage.events("request.moved")[0]["trace_id"] != events.digest("one", 32)
+
+
+def test_two_renewals_of_one_certificate_close_together(stage: Stage) -> None:
+    """Both are over before the first can be judged: each course is in its own trace."""
+    stage.silent = True
+    for number, trace in enumerate(("one", "two")):
+        stage.write(stage.run(at=7, trace=trace))
+        stage.moves(*RENEWAL)
+        assert stage.passed == len(RENEWAL) * (number + 1)
+    stage.silent = False
+    stage.wait(60)
+    assert [moved["trace_id"] for moved in stage.events("request.moved")] == [
+        events.digest("one", 32), events.digest("two", 32),
+    ]  # fmt: skip
+
+
+def test_a_clock_that_is_set_back(stage: Stage) -> None:
+    """By its stamps the only run of this key began after the course's end; it is its own all the same."""
+    stage.write(stage.run(at=3600))
+    stage.moves(*RENEWAL)
+    assert stage.events("request.moved")[0]["trace_id"] == events.digest("one", 32)
+
+
+def test_what_is_renewed_again_is_judged_at_its_end(stage: Stage) -> None:
+    """The stores of a certificate whose next renewal runs already are between two steps: looked at then, they would
+    accuse."""
+    stage.requests.append(make.request(id="two", nickname="other", path="/Request2"))
+    stage.hear(Owner(":1.7"))
+    conclude = stage.watch._ends._conclude
+
+    def slowly(*arguments: Any, **more: Any) -> list[Finding]:
+        stage.watch._ends._conclude = conclude
+        for status in RENEWAL[:12]:
+            stage.queue.put((stage.now(), Moved("/Request2", status)))
+        stage.requests[1] = replace(stage.requests[1], status=RENEWAL[11])
+        return conclude(*arguments, **more)
+
+    stage.watch._ends._conclude = slowly
+    stage.silent = True
+    stage.moves(*RENEWAL)
+    stage.moves(*RENEWAL, path="/Request2")
+    stage.silent = False
+    stage.wait(60)
+    stage.hear()
+    assert stage.concluded == [make.SUBSYSTEM]
+    assert len(stage.events("request.moved")) == 2
+    stage.moves(*RENEWAL[12:], path="/Request2")
+    assert stage.concluded == [make.SUBSYSTEM, "other"]
 
 
 def test_what_the_log_knows_is_not_noticed_as_well(stage: Stage) -> None:
@@ -226,6 +285,7 @@ def test_two_renewals_at_once(stage: Stage) -> None:
         for status in RENEWAL[9:]:
             stage.passed += 1
             stage.queue.put((stage.now(), Moved(other, status)))
+        stage.requests[1] = replace(stage.requests[1], status="MONITORING")
         stage.watch._ends._conclude = conclude
         return conclude(*arguments, **more)
 
@@ -295,6 +355,39 @@ def test_a_step_that_grows_old(stage: Stage) -> None:
     assert [noticed["level"] for noticed in stage.events("noticed")] == ["warning", "error"]
     assert [level for level, _ in stage.lines] == ["warning", "err"]
     assert stage.watch._patience() is None
+
+
+def test_what_waits_to_be_heard_does_not_grow_old(stage: Stage) -> None:
+    """A look at the stores took long, and the helper's end is in the queue."""
+    stage.moves("NEED_TO_SUBMIT", "SUBMITTING")
+    stage.passed += 890
+    for status in ("SUBMITTING", "NEED_TO_SAVE_CERT"):  # certmonger says some twice
+        stage.queue.put((stage.now(), Moved(PATH, status)))
+    stage.passed += 20
+    stage.hear()
+    assert stage.lines == []
+
+
+def test_what_the_commands_told_the_journal(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of this save alone: certificates share their commands, and are saved one after the other, under one lock."""
+    asked: list[tuple[float, float]] = []
+    monkeypatch.setattr(said, "said", lambda _, since, until: asked.append((since, until)))
+    stage.becomes(post_save="/usr/libexec/ipa/certmonger/renew_ca_cert x")
+    start = stage.now().at
+    stage.moves(*RENEWAL)
+    steps = [start + 1 + RENEWAL.index(status) for status in ("PRE_SAVE_CERT", "NEED_TO_NOTIFY_ISSUED_SAVED")]
+    assert asked == [(steps[0], steps[1] + 1)]
+
+
+def test_a_post_save_that_was_cut_off_with_the_bus(stage: Stage) -> None:
+    """The bus goes first, and certmonger with it: when both are back, it is another certmonger."""
+    stage.moves(*RENEWAL[:20])
+    stage.hear(Lost("closed"))
+    assert stage.events("noticed") == []
+    stage.becomes(status="MONITORING")
+    stage.hear(Owner(":1.8"))
+    assert "certmonger ended while" in stage.events("noticed")[0]["findings"][0]["found"]
+    assert stage.concluded == [make.SUBSYSTEM]
 
 
 def test_a_post_save_that_was_cut_off(stage: Stage) -> None:
@@ -373,6 +466,16 @@ def test_a_problem_from_before_the_start(stage: Stage) -> None:
 
 
 # --- certmonger
+
+
+def test_no_certmonger_at_the_start(stage: Stage) -> None:
+    """That it is waited for is told, with the next step; a restart of it later is nothing to tell."""
+    stage.hear(Owner(""), Owner(":1.8"))
+    assert stage.lines == []
+    stage.queue = SimpleQueue[Heard]()
+    stage.watch = watch.Watch(stage.host, stage.queue, stage.tell, now=stage.now)
+    stage.hear(Owner(""))
+    assert stage.lines == [("err", "certmonger is not running, and is waited for: systemctl start certmonger")]
 
 
 def test_it_is_asked_only_when_there_is_something_to_ask(stage: Stage) -> None:
@@ -491,6 +594,77 @@ def test_stores_that_cannot_be_read(stage: Stage) -> None:
     assert (level, line.endswith(f"directory: down. Next: certwitness verify '{make.SUBSYSTEM}'")) == ("warning", True)
 
 
+def test_stores_that_say_nothing(stage: Stage) -> None:
+    """What was down when it was looked at accuses nobody; that nobody knows is told."""
+    stage.findings = [replace(ASTRAY, level=UNKNOWN)]
+    stage.moves(*RENEWAL)
+    ((level, line),) = stage.lines
+    assert level == "warning"
+    assert line == (
+        f"{make.SUBSYSTEM}: whether the renewed certificate landed is not known: uid=pkidbuser: 10. "
+        f"Next: certwitness verify '{make.SUBSYSTEM}'"
+    )
+
+
+def test_a_look_that_hangs_leaves_nothing_behind(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has found is told, it is ended, and the next one is looked at; no thread and no process stays."""
+    hung = threading.Event()
+
+    def hangs(_: object, __: str, *, report: Any, **___: Any) -> list[Finding]:
+        report("it did not land", level="crit")
+        threading.Thread(target=hung.wait).start()
+        hung.wait()
+        return []
+
+    monkeypatch.setattr(watch, "conclude", hangs)
+    monkeypatch.setattr(watch, "LAST_LOOK_S", 0.2)
+    before = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with pytest.raises(CertwitnessError, match="longer than"):
+            watch.conclude_beside(stage.host, "one", by="watch", limit_s=0.1, report=stage.tell)
+    assert stage.lines == [("crit", "it did not land")] * 3
+    assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_look_beside_us(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says, finds and fails with is as if it were ours."""
+    monkeypatch.setattr(watch, "conclude", lambda *_, **__: [ASTRAY, make.EXPIRY])
+    assert watch.conclude_beside(stage.host, "one", by="watch", limit_s=9, report=stage.tell) == [ASTRAY, make.EXPIRY]
+
+    def fail(*_: object, **__: object) -> list[Finding]:
+        raise CertwitnessError("directory: down")
+
+    monkeypatch.setattr(watch, "conclude", fail)
+    with pytest.raises(CertwitnessError, match="directory: down"):
+        watch.conclude_beside(stage.host, "one", by="watch", limit_s=9, report=stage.tell)
+
+
+def test_the_end_of_the_service_costs_no_word(stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the service ends while the stores are looked at, that goes on, and tells the journal itself."""
+    told = tmp_path / "told"
+
+    def finds(_: object, __: str, *, report: Any, **___: Any) -> list[Finding]:
+        report("it did not land", level="crit")
+        (tmp_path / "held").touch()
+        return []
+
+    def ended(work: Any, *_: object, **__: object) -> tuple[None, str]:
+        def send(_: object) -> None:
+            raise BrokenPipeError
+
+        with suppress(BrokenPipeError):
+            work(send)
+        return None, ""
+
+    monkeypatch.setattr(watch, "conclude", finds)
+    monkeypatch.setattr(beside, "ask", ended)
+    monkeypatch.setattr(journal, "report", lambda line, *, level: told.write_text(f"{level} {line}"))
+    watch.conclude_beside(stage.host, "one", by="watch", limit_s=1, report=stage.tell)
+    assert (told.read_text(), (tmp_path / "held").exists()) == ("crit it did not land", True)
+
+
 def test_a_log_that_takes_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk is told once, and everything else goes on; once there is space it is written again."""
     append = log.append
@@ -558,9 +732,25 @@ def test_a_line_goes_to_the_journal_once(capfd: pytest.CaptureFixture[str], monk
     assert reported == [("crit", "a\x1b[2J\nb")]
 
 
+def test_without_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody is there to read, the journal is told."""
+    reported: list[str] = []
+    monkeypatch.setattr(cli, "report", lambda line, **_: reported.append(line))
+    monkeypatch.setattr(sys, "stderr", None)
+    kept = os.dup(2)
+    os.close(2)
+    try:
+        cli.tell("a", level="crit")
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+    assert reported == ["a"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_end_of_a_service(tmp_path: Path, number: signal.Signals) -> None:
     """SIGTERM and SIGINT end it with status 0, whatever it waits for; here there is not even a bus."""
+    pytest.importorskip("jeepney")
     program = "import sys; from certwitness.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", program, "watch", "--config", empty_host.configure(tmp_path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:

@@ -67,7 +67,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
             sys.stdout.write("certmonger tracks no certificate on this host\n")
         else:
             for row in rows:
-                if row.state in overview.HOOK_STATES and row.renewal and row.renewal.hook:
+                if overview.waits_for_hook(row.state, row.renewal):
                     words = clean(f"{row.tracked.name}: {row.next_try.text}")
                     sys.stdout.write(styled(words, "warn", terminal) + "\n\n")
             for parts in matrix(rows, evidence.now, columns, prints_unicode()):

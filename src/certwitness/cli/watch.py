@@ -54,10 +54,13 @@ def tell(line: str, *, level: str) -> None:
     try:
         sys.stderr.write(f"{prefix}{clean(line)}\n")
         sys.stderr.flush()
-    except OSError:  # whoever read it has gone
+    except (OSError, AttributeError):  # whoever read it has gone, or there never was a descriptor 2
         pass
 
 
 def _is_journal() -> bool:
-    status = os.fstat(2)
+    try:
+        status = os.fstat(2)
+    except OSError:
+        return False
     return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"

@@ -87,7 +87,7 @@ def close(files: list[tuple[str, int]]) -> None:
 def _inodes(path: str) -> dict[str, int]:
     """Which file each name is, newest first, each file once; 0 for none."""
     names = [path, *rotated(path)]
-    inodes = {}
+    inodes: dict[str, int] = {}
     for name in names:
         if name.endswith(PACKED) and os.path.splitext(name)[0] in names:  # just being packed
             continue

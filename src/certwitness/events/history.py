@@ -9,7 +9,7 @@ from typing import Any
 
 from certwitness.errors import LogError
 from certwitness.events import reader, renewals
-from certwitness.events.fields import mappings, text
+from certwitness.events.fields import mapping, mappings, text
 from certwitness.events.renewals import Renewal
 
 # (check, where) -> level, found and the time of the newest finding of that kind.
@@ -40,12 +40,14 @@ class History:
         history.renewals = sorted(folding.finish(), key=lambda renewal: renewal.last)
         return history
 
-    def renewal(self, names: Collection[str], key: str, since: str) -> Renewal | None:
+    def renewal(self, names: Collection[str], key: str, since: str, until: str = "") -> Renewal | None:
         """The newest renewal under one of these names (nickname, request id) of this key that went on after `since`, a
-        timestamp; where the key is not known, or a new one was made, of any key. Without `since`: of this key."""
+        timestamp; where there is none, one with a new key that would have replaced it. Without `since`: of this key.
+        One that began after `until`, a timestamp, is taken only where there is no other (a clock was set)."""
         found = [one for one in self.renewals if one.nickname in names and one.last >= since]
         exact = [one for one in found if one.key == key]
-        chosen = exact or (found if since else [])
+        chosen = exact or [one for one in found if since and _replaces(one, key)]
+        chosen = [one for one in chosen if one.first <= until] or chosen
         return chosen[-1] if chosen else None
 
     def _add(self, event: dict[str, Any]) -> None:
@@ -63,3 +65,8 @@ class History:
                 self.told.pop(one, None)
         elif kind == "hook.ended" and event.get("phase") == "post-save":
             self.hooks[text(event.get("certificate"))] = event["timestamp"]
+
+
+def _replaces(renewal: Renewal, key: str) -> bool:
+    """Whether a renewal may be of a certificate with this key ("": not known): another one may have the same name."""
+    return text(mapping(renewal.previous).get("spki_sha256")) in ("", key) or not key
