@@ -55,7 +55,9 @@ def roff(text: str) -> str:
 def _head(name: str) -> Iterator[str]:
     title, _, section = name.rpartition(".")
     yield f'.TH "{roff(title.upper())}" "{section}" "" "certwitness {__version__}" "certwitness"'
-    yield ".nh"  # a broken option or path cannot be copied
+    # A broken option or path cannot be copied. groff hyphenates again after each heading as HY says.
+    yield ".nh"
+    yield ".nr HY 0"
     yield ".ad l"
     yield ".SH NAME"
     yield f"{roff(title)} \\- {roff(PAGES[name])}"
@@ -99,6 +101,7 @@ def _command() -> Iterator[str]:
     yield from _paragraphs(_help(program))
     yield ".SH OPTIONS"
     yield from _options(root)
+    yield from _paragraphs("`--config` and `--help` may stand after the command as well.")
     yield ".SH COMMANDS"
     for name in program.list_commands(root):
         command = program.get_command(root, name) or program
@@ -106,7 +109,7 @@ def _command() -> Iterator[str]:
         yield f'.SS "certwitness {roff(name)}"'
         yield _usage(context)
         yield from _paragraphs(_help(command))
-        yield from _options(context)
+        yield from _options(context, root)
     yield ".SH FILES"
     yield from _entry(config.DEFAULT_PATH, "The configuration; may be missing.")
     yield from _entry(config.Config().events_file, "The event log, with its rotated files beside it.")
@@ -128,10 +131,14 @@ def _usage(context: click.Context) -> str:
     return f"\\fB{roff(words[0])}\\fR {roff(' '.join(words[1:]))}"
 
 
-def _options(context: click.Context) -> Iterator[str]:
+def _options(context: click.Context, beside: click.Context | None = None) -> Iterator[str]:
+    """The options of a command, but for those that `beside` has, too."""
+    known = (
+        {option for parameter in beside.command.get_params(beside) for option in parameter.opts} if beside else set()
+    )
     for parameter in context.command.get_params(context):
         record = parameter.get_help_record(context) if isinstance(parameter, click.Option) else None
-        if record:
+        if record and not known & {*parameter.opts}:
             yield from _entry(record[0], record[1])
 
 
@@ -154,7 +161,8 @@ def _configuration(text: str) -> Iterator[str]:
         yield f'.SS "[{roff(section)}]"'
         for key, (comment, example) in keys.items():
             kind = config.KNOWN[section].get(key) or config.KNOWN[section]["*"]
-            yield from _entry(f"{key} = {example}", f"{comment} ({kind})")
+            told = "" if kind.lower() in comment.lower() else f" ({kind})"
+            yield from _entry(f"{key} = {example}", f"{comment}{told}")
 
 
 def _parse(text: str) -> tuple[str, dict[str, dict[str, tuple[str, str]]]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
-from certwitness import kept
+from certwitness import kept, whole_file
 from certwitness.config import Config
 from certwitness.errors import CertwitnessError
 from certwitness.events import log
@@ -26,7 +25,6 @@ from certwitness.events.fields import mapping, mappings, text
 from certwitness.findings import Finding
 
 DIRECTORY = "holds"
-_LARGEST = 1 << 20
 # A clock that was set back further than this since the release ends the release.
 _CLOCK_S = 300
 # Who cannot have the holds alone within this time changes them all the same: a start waits for nobody.
@@ -95,7 +93,7 @@ def read(config: Config, service: str) -> tuple[Hold | None, str]:
     """The hold of a service, None if there is none; and what is wrong with its file, "" if nothing is."""
     path = _path(config, service)
     try:
-        content = json.loads(_content(path))
+        content = json.loads(whole_file.read(path))
     except FileNotFoundError:
         return None, ""
     except OSError as error:
@@ -169,16 +167,6 @@ def _path(config: Config, service: str) -> str:
     return os.path.join(config.state_directory, DIRECTORY, f"{service}.json")
 
 
-def _content(path: str) -> bytes:
-    """The file's bytes. Raises OSError: it is not ours alone to write, or no regular file."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
-    try:
-        _check(os.fstat(descriptor), stat.S_IFREG)
-        return os.read(descriptor, _LARGEST)
-    finally:
-        os.close(descriptor)
-
-
 @contextmanager
 def _alone(config: Config) -> Iterator[None]:
     """Between reading a hold and replacing it nobody else does."""
@@ -202,39 +190,17 @@ def _alone(config: Config) -> Iterator[None]:
 
 def _make_directories(config: Config) -> None:
     """Raises OSError."""
-    for missing in (config.state_directory, os.path.join(config.state_directory, DIRECTORY)):
-        try:
-            os.mkdir(missing, 0o700)
-        except FileExistsError:
-            _check(os.lstat(missing), stat.S_IFDIR)
+    whole_file.make_directories([config.state_directory, os.path.join(config.state_directory, DIRECTORY)])
 
 
 def _write(config: Config, hold: Hold) -> None:
     """Replace the file as a whole. Raises CertwitnessError."""
     path = _path(config, hold.service)
-    temporary = f"{path}.{os.getpid()}.new"
     try:
         _make_directories(config)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(temporary, flags, 0o600)
-        try:
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                json.dump(hold.as_json(), file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except OSError:
-            os.unlink(temporary)
-            raise
+        whole_file.replace(path, json.dumps(hold.as_json()).encode("ascii"))
     except OSError as error:
         raise CertwitnessError(f"{path}: the hold cannot be kept: {error.strerror or error}") from None
-
-
-def _check(status: os.stat_result, kind: int) -> None:
-    if stat.S_IFMT(status.st_mode) != kind:
-        raise OSError("not what it should be: a link, or another kind of file")
-    if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
-        raise OSError("others than root can write it")
 
 
 def _tell(config: Config, name: str, level: str, hold: Hold, **fields: Any) -> None:

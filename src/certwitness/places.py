@@ -14,6 +14,8 @@ UNITS = "/usr/share/certwitness/systemd"
 
 _checkout = Path(__file__).resolve().parents[2]
 _is_checkout = (_checkout / "helpers" / "submit").is_file()
+# With services and timers, as `make install` puts them into systemd.
+is_installed = not _is_checkout
 
 HELPERS = str(_checkout / "helpers") if _is_checkout else LIBEXEC
 HOOKS = str(_checkout / "hooks") if _is_checkout else LIBEXEC

@@ -11,6 +11,7 @@ Whatever of ours fails before the child runs ends in running the real helper in 
 from __future__ import annotations
 
 import os
+import stat
 
 from certwitness.child import (
     Child,
@@ -24,7 +25,7 @@ from certwitness.child import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import NoReturn
 
     from certwitness.config import Config
@@ -74,7 +75,11 @@ def _run(child: Child, status: str, lc_ctype: str, stub: str, arguments: Sequenc
             from certwitness import config as configuration
 
             config = configuration.usable(path, problems)
-            command += [_real(name, stub, config), *rest]
+            real = next(real_helpers(name, stub, config), "")
+            if not real:
+                missing = config.helpers.get(name, f"{HELPER_DIRECTORIES[0]}/{name}")
+                raise NotStartedError(2, "No such file or directory", missing)
+            command += [real, *rest]
         child.start(command, environ, ignored_signals(status))
         _load()
         child.confirm()
@@ -145,14 +150,28 @@ def _report(line: str) -> None:
     report(line)
 
 
-def _real(name: str, stub: str, config: Config) -> str:
-    candidates = [config.helpers[name]] if name in config.helpers else []
-    candidates += [f"{directory}/{name}" for directory in HELPER_DIRECTORIES]
-    ours = os.stat(stub)
-    for candidate in candidates:
-        if os.access(candidate, os.X_OK) and not os.path.samestat(os.stat(candidate), ours):
-            return candidate
-    raise NotStartedError(2, "No such file or directory", candidates[0])
+def real_helpers(name: str, stub: str, config: Config) -> Iterator[str]:
+    """What our program `stub` may run as the helper `name`, best first: what the configuration names, then
+    certmonger's own. Nothing that is not there or cannot be executed, and not `stub` itself."""
+    configured = [config.helpers[name]] if name in config.helpers else []
+    for path in (*configured, *(f"{directory}/{name}" for directory in HELPER_DIRECTORIES)):
+        if is_program(path) and not _is_same(path, stub):
+            yield path
+
+
+def is_program(path: str) -> bool:
+    """Whether it is a file that we may execute."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode) and os.access(path, os.X_OK)
+    except OSError:
+        return False
+
+
+def _is_same(path: str, other: str) -> bool:
+    try:
+        return os.path.samefile(path, other)
+    except OSError:  # `other` was removed while it ran
+        return False
 
 
 def _run_unwitnessed(

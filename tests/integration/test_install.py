@@ -251,7 +251,7 @@ def test_completion(installed: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_man_page(packaged: Path, page: str) -> None:
-    """groff and man render it without a warning."""
+    """groff and man render it without a warning, and break no word: an option or a path can be copied."""
     file = packaged / "usr/share/man" / page
     for command in (["groff", "-ww", "-man", "-Tutf8"], ["man", "--warnings=w", "-l"]):
         done = subprocess.run(
@@ -263,6 +263,7 @@ def test_man_page(packaged: Path, page: str) -> None:
         )
         assert done.stderr == ""
         assert done.stdout
+        assert "\N{HYPHEN}\n" not in done.stdout
 
 
 # --- again, and away
@@ -300,9 +301,15 @@ def test_uninstall(tmp_path: Path, world: World) -> None:
 
 
 def test_uninstall_that_cannot_unregister(tmp_path: Path) -> None:
-    """Where certmonger cannot be asked, nothing is removed, and it is told why; UNREGISTER=no removes all the same."""
+    """Where certmonger cannot be asked, nothing is removed, and it is told why; UNREGISTER=no removes all the same, and
+    the gate with it, without which no service that has its drop-in would start."""
     install(tmp_path)
-    (tmp_path / "etc/certwitness/certwitness.conf").write_text("[certmonger]\nbus = unix:path=/nonexistent/bus\n")
+    units = tmp_path / "units"
+    (tmp_path / "etc/certwitness/certwitness.conf").write_text(
+        f"[certmonger]\nbus = unix:path=/nonexistent/bus\n[registration]\nunits = {units}\n"
+    )
+    units.mkdir()
+    shutil.copytree(tmp_path / "usr/share/certwitness/systemd/httpd.service.d", units / "httpd.service.d")
     before = files(tmp_path)
     done = make("uninstall", *places(tmp_path))
     assert done.returncode != 0
@@ -581,10 +588,9 @@ def test_rpm_scriptlets(rpms: dict[str, Path]) -> None:
         assert "getcert" not in kinds[kind]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
-def test_rpm_installed_and_removed(rpms: dict[str, Path], tmp_path: Path) -> None:
-    """On a copy of this machine: a helper runs from the package; its removal, without a certmonger to ask, says what is
-    left to do, and leaves the log alone."""
+def on_a_copy(tmp_path: Path, package: Path, commands: str, shared: Path) -> subprocess.CompletedProcess[str]:
+    """Run `commands` on a copy of this machine that has `package` as /certwitness.rpm and, of what is not copied, the
+    directory `shared`; $rpm is rpm with a database of its own."""
     script = tmp_path / "script"
     script.write_text(r"""
 set -e
@@ -595,29 +601,73 @@ mount -t overlay overlay -o lowerdir=/,upperdir=upper,workdir=work root
 mount -t proc proc root/proc
 mount -t tmpfs none root/run
 mount --bind /dev root/dev
+mkdir -p "root$3" root/rpmdb
+mount --bind "$3" "root$3"
 cp "$2" root/certwitness.rpm
-exec chroot root sh -ec '
-rpm="rpm --dbpath /rpmdb"
-mkdir /rpmdb
-$rpm --install --nodeps /certwitness.rpm
-CERTMONGER_OPERATION=IDENTIFY "/usr/libexec/certwitness/$1"
-certwitness --version
-$rpm --erase certwitness
-echo removed
-find /etc /usr /var -xdev -path "*certwitness*" -type f
-' sh "$3"
+exec env rpm="rpm --dbpath /rpmdb" chroot root sh -ec "$4"
 """)
     (tmp_path / "mounted").mkdir()
     done = subprocess.run(
         ["unshare", "--mount", "--pid", "--fork", "--propagation", "private", "bash", str(script),
-         str(tmp_path / "mounted"), str(rpms["certwitness"]), WRAPPED],
+         str(tmp_path / "mounted"), str(package), str(shared), commands],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "mounted").iterdir()) == []
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_rpm_installed_and_removed(rpms: dict[str, Path], tmp_path: Path) -> None:
+    """On a copy of this machine: a helper runs from the package; its removal, without a certmonger to ask, says what is
+    left to do, takes out the gate, for which no service could start any more, and leaves the log alone."""
+    commands = f"""
+$rpm --install --nodeps /certwitness.rpm
+CERTMONGER_OPERATION=IDENTIFY /usr/libexec/certwitness/{WRAPPED}
+certwitness --version
+cp -r /usr/share/certwitness/systemd/httpd.service.d /etc/systemd/system/
+$rpm --erase certwitness
+echo removed
+find /etc /usr /var -xdev -path "*certwitness*" -type f
+"""
+    shared = tmp_path / "nothing"
+    shared.mkdir()
+    done = on_a_copy(tmp_path, rpms["certwitness"], commands, shared)
     before, _, after = done.stdout.partition("removed\n")
     assert before.encode().startswith(IDENTITY)
     assert "certwitness 0." in before
     assert "not wholly, unregistered" in done.stderr
     assert "D-Bus" in done.stderr
-    assert after.split() == ["/var/log/certwitness/events.jsonl"]
-    assert list((tmp_path / "mounted").iterdir()) == []
+    assert sorted(after.split()) == ["/var/lib/certwitness/registration.lock", "/var/log/certwitness/events.jsonl"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_rpm_keeps_a_registration_until_it_is_removed(rpms: dict[str, Path], tmp_path: Path, world: World) -> None:
+    """Neither installing nor replacing the package changes anything in certmonger, and its removal puts back what was
+    there."""
+    before = world.certmonger.getcert("list-cas").stdout
+    directory = world.certmonger.place.directory
+    commands = f"""
+$rpm --install --nodeps /certwitness.rpm
+cat {world.certwitness_config} >/etc/certwitness/certwitness.conf
+certwitness registration
+certwitness register --gate --yes >/dev/null
+find {directory}/systemd -name certwitness-gate.conf
+$rpm --reinstall --nodeps /certwitness.rpm
+echo replaced
+certwitness registration
+$rpm --erase certwitness
+echo removed
+find /etc/systemd /usr -xdev -path "*certwitness*" -type f
+"""
+    done = on_a_copy(tmp_path, rpms["certwitness"], commands, directory)
+    first, _, rest = done.stdout.partition("replaced\n")
+    second, _, after = rest.partition("removed\n")
+    assert "nothing is registered" in first
+    assert first.count("certwitness-gate.conf") == len(GATED)
+    assert "everything is as it was registered" in second
+    assert "/usr/libexec/certwitness/" not in first
+    assert re.search(r"^\d+ changed; see", second, re.MULTILINE)
+    assert (after, "unregistered" in done.stderr) == ("", False)
+    assert list((directory / "systemd").rglob("certwitness-gate.conf")) == []
+    assert world.certmonger.getcert("list-cas").stdout == before

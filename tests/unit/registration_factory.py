@@ -11,7 +11,7 @@ from typing import Any, Callable
 
 import pytest
 
-from certwitness import bus, certmonger, places
+from certwitness import bus, certmonger, places, submit
 from certwitness.bus import Call
 from certwitness.errors import StoreError
 from certwitness.registration import apply, wrapping
@@ -185,7 +185,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setattr(places, "HELPERS", there.ours)
     monkeypatch.setattr(places, "HOOKS", there.ours)
     monkeypatch.setattr(places, "GATE_UNITS", str(tmp_path / "install"))
-    monkeypatch.setattr(wrapping, "HELPER_DIRECTORIES", (there.real,))
+    for module in (wrapping, submit):
+        monkeypatch.setattr(module, "HELPER_DIRECTORIES", (there.real,))
     monkeypatch.setattr(wrapping, "DEFAULT_PATH", there.config)
     monkeypatch.setattr("certwitness.registration.units.DEFAULT_PATH", there.config)
     for module in (bus, certmonger, apply):

@@ -125,7 +125,7 @@ def test_empty_log_names_the_next_step(tmp_path: Path, name: str, capsys: pytest
     assert run([name, "--config", configure(tmp_path)]) == 3
     output = capsys.readouterr().out
     assert str(tmp_path / "events.jsonl") in output
-    assert "getcert modify-ca -c" in output
+    assert "\n  certwitness register\n" in output
 
 
 @pytest.mark.parametrize("name", ["renewals", "show", "tail"])

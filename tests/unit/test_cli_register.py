@@ -15,8 +15,11 @@ import click
 import pytest
 from jsonschema import Draft202012Validator
 
+from certwitness import places
 from certwitness.bus import Call
 from certwitness.cli import run
+from certwitness.cli.registering import UNITS
+from certwitness.errors import StoreError
 from certwitness.registration import apply, units
 from tests.unit.harness import CHECKOUT
 from tests.unit.registration_factory import AGENT, SUBSYSTEM, Place, place, program
@@ -72,7 +75,8 @@ def test_register_and_unregister(host: Place, capsys: pytest.CaptureFixture[str]
     assert {call.method for call in host.certmonger.asked} == {"Set"}
     assert f"= getcert modify-ca -c {AGENT} -e '{host.ours}/{AGENT}-submit -vv'" in out
     assert "not there: CA dogtag-ipa-renew-agent" in out
-    assert "4 changed; undo it with: certwitness unregister" in out
+    assert "\n4 changed. Next:\n  certwitness registration    " in out
+    assert "\n  certwitness unregister    " in out
     assert stat.S_IMODE((host.directory / "state" / "registration.json").stat().st_mode) == 0o600
     assert all(entry["done"] for entry in state_of(host)["entries"])
     status, out, _ = say(host, capsys, "unregister", "--yes")
@@ -356,6 +360,18 @@ def test_no_write_access(host: Place, capsys: pytest.CaptureFixture[str], what: 
     assert err.count("\n") in (1, 2)
 
 
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_end_names_the_services(
+    host: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, installed: bool
+) -> None:
+    """That are to be switched on apart from that, where they are installed."""
+    monkeypatch.setattr(places, "is_installed", installed)
+    out = say(host, capsys, "register", "--yes")[1]
+    there = [unit for unit in UNITS if (CHECKOUT / "install" / "systemd" / unit).exists()]
+    assert len(there) == 3
+    assert (f"\n  systemctl enable --now {' '.join(there)}\n" in out) == installed
+
+
 def test_two_at_once(host: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """The second is told to wait; nothing is changed."""
     (host.directory / "state").mkdir(mode=0o700)
@@ -539,6 +555,95 @@ def test_what_somebody_changed_since_is_not_overwritten(host: Place, capsys: pyt
     assert drop_in.read_text() == "[Service]\n"
 
 
+@pytest.mark.parametrize("then", ["unregister", "registration", "register"])
+def test_a_state_file_that_lacks_the_original(host: Place, capsys: pytest.CaptureFixture[str], then: str) -> None:
+    """It is read from the wrapped command, as where there is no file; no helper is ever set to nothing."""
+    before = values(host)
+    say(host, capsys, "register", "--hooks", "--gate", "--yes")
+    path, state = host.directory / "state" / "registration.json", state_of(host)
+    for entry in state["entries"]:
+        entry["before"] = None
+    path.write_text(json.dumps(state))
+    assert say(host, capsys, then, *(() if then == "registration" else ("--yes",)))[0] == 0
+    assert say(host, capsys, "unregister", "--yes")[0] == 0
+    assert values(host) == before
+
+
+def test_a_ca_that_is_gone_is_forgotten_by_register(host: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not by the timer: what is made anew meanwhile is to be registered again."""
+    assert say(host, capsys, "register", "--ca", "other", "--yes")[0] == 0
+    gone = host_path(host, "other")
+    there = host.certmonger.objects.pop(gone)
+    assert say(host, capsys, "registration", "--reapply")[0] == 1
+    host.certmonger.objects[gone] = {**there, "external-helper": ("s", "/bin/echo other")}
+    assert say(host, capsys, "registration", "--reapply")[0] == 0
+    assert host.ours in host.certmonger.value("other")
+    del host.certmonger.objects[gone]
+    status, out, _ = say(host, capsys, "register", "--yes")
+    assert (status, "not there: CA " in out) == (0, True)
+    assert say(host, capsys, "registration")[0] == 0
+
+
+def test_certmonger_dies_before_the_first_change(host: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing was changed, and the state file does not say that anything was asked for."""
+
+    def die(_bus: str, _timeout_s: float) -> Any:
+        raise StoreError("certmonger", "is not running")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(apply, "Connection", die)
+        assert say(host, capsys, "register", "--hooks", "--yes")[0] == 3
+    assert not (host.directory / "state" / "registration.json").exists()
+
+
+def test_each_change_is_told_once_where_one_of_two_is_left(host: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """A request whose post-save command somebody changes meanwhile, and certmonger does not take the other."""
+    path = host_path(host, "20261123190541")
+
+    def between(call: Call) -> None:
+        if call.method == "Set":
+            host.certmonger.objects[path][POST] = ("s", "/bin/true")
+        else:
+            host.certmonger.down = True
+
+    host.certmonger.after = between
+    status, out, _ = say(host, capsys, "register", "--hooks", "--yes")
+    assert status == 2
+    assert "request 20261123190541: somebody changed its cert-postsave-command meanwhile" in out
+    assert "not done: request 20261123190541 pre-save" in out
+    assert "not done: request 20261123190541 post-save" not in out
+
+
+def test_asked_to_end_while_a_request_is_waited_for(
+    host: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not waited for any longer, and nothing more is changed."""
+    host.certmonger.objects[host_path(host, "20261123190541")]["status"] = ("s", "SUBMITTING")
+    monkeypatch.setattr("certwitness.registration.apply.time.sleep", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(apply, "SETTLE_S", 5.0)
+    status, out, _ = say(host, capsys, "register", "--hooks", "--yes")
+    assert status == 2
+    assert "stopped: asked to end (SIGTERM)" in out
+    assert "not done: request 20261123190541 post-save" in out
+    assert host.certmonger.value("20261123190541", PRE) == f"{host.ipa}/stop_pkicad"
+
+
+def test_asked_to_end_while_a_change_settles(host: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """The change was made, and is recorded; that its request is not at rest yet is no fault of the helper's."""
+
+    def wake(call: Call) -> None:
+        if call.method == "modify":
+            host.certmonger.objects[call.path]["status"] = ("s", "SUBMITTING")
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    host.certmonger.after = wake
+    status, out, _ = say(host, capsys, "register", "--hooks", "--yes")
+    assert status == 2
+    assert "done: request 20261123190541 post-save" in out
+    assert "stopped: asked to end (SIGTERM)" in out
+    assert "not done: request 20261123190542 post-save" in out
+
+
 def test_a_log_that_cannot_be_written(host: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """Told once; the changes are made all the same."""
     (host.directory / "log").write_text("")
@@ -546,6 +651,35 @@ def test_a_log_that_cannot_be_written(host: Place, capsys: pytest.CaptureFixture
     assert status == 1
     assert out.count("the change is not in the event log") == 1
     assert is_registered(host)
+
+
+def test_no_secret_is_told(host: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither in a plan nor in what drifted (the timer's output is in the journal), for people and for programs; what
+    certmonger has and gets back is whole."""
+    before = values(host)
+
+    def change(command: str) -> None:
+        host.certmonger.objects[host_path(host, "other")]["external-helper"] = ("s", command)
+
+    change("/bin/echo --password geheim -x")
+    said = [say(host, capsys, "register", "--ca", "other", how) for how in ("--dry-run", "--yes")]
+    assert "*** stands for what looks like a secret" in said[0][1]
+    assert "  - /bin/echo --password *** -x\n" in said[0][1]
+    said.append(say(host, capsys, "registration", "--json"))
+    assert "--password geheim" in host.certmonger.value("other")
+    change(f"{host.ours}/submit -- /bin/echo --pin geheim2 -x")
+    said += [say(host, capsys, "registration", *how) for how in ((), ("--json",), ("--reapply",))]
+    change("/bin/echo --pin geheim3")
+    said += [say(host, capsys, "registration"), say(host, capsys, "unregister", "--dry-run", "--json")]
+    change("/bin/echo --pin geheim4 'x")
+    said += [say(host, capsys, "registration"), say(host, capsys, "register", "--ca", "other", "--yes")]
+    assert "unmatched '" in said[-1][1]
+    change("/bin/echo --password geheim -x")
+    said += [say(host, capsys, "register", "--yes", "--json"), say(host, capsys, "unregister", "--yes")]
+    assert "geheim" not in "".join(out + err for _, out, err in said)
+    assert host.certmonger.value("other") == "/bin/echo --password geheim -x"
+    change("/bin/echo other")
+    assert values(host) == before
 
 
 def test_events_hold_no_secret(host: Place, capsys: pytest.CaptureFixture[str]) -> None:

@@ -108,11 +108,12 @@ def test_no_match(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "No renewal matches.\n"
 
 
-def test_data_operations_only(config: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A log of data operations alone is not empty: the helper is registered, nothing was renewed yet."""
-    make.write(Path(config).with_name("events.jsonl"), [make.data_operation(number) for number in range(3)])
+def test_no_renewal_yet(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A log of data operations and changes of the registration is not empty: nothing was renewed yet."""
+    changed = {**make.data_operation(), "event": "registration.changed", "what": "ca", "name": "IPA", "why": "register"}
+    make.write(Path(config).with_name("events.jsonl"), [changed, *map(make.data_operation, range(3))])
     assert run(["renewals", "--config", config]) == 0
-    assert capsys.readouterr().out == "No renewal yet; 3 data operations are in the log.\n"
+    assert capsys.readouterr().out == "No renewal yet; other events in the log: 4.\n"
 
 
 def test_problems_in_json(config: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ from tools import bash_completion, man_pages
 CONFIGURATION = (CHECKOUT / "install" / "certwitness.conf").read_text(encoding="utf-8")
 PAGES = man_pages.pages(CONFIGURATION)
 # What our pages use of man(7) and roff.
-REQUESTS = {".TH", ".nh", ".ad", ".SH", ".SS", ".TP", ".PP", ".EX", ".EE", ".BR", ".br"}
+REQUESTS = {".TH", ".nh", ".nr", ".ad", ".SH", ".SS", ".TP", ".PP", ".EX", ".EE", ".BR", ".br"}
 
 
 def plain(page: str) -> str:
@@ -46,13 +46,16 @@ def loaded(path: Path, text: str) -> config.Config:
 
 
 def test_commands() -> None:
-    """certwitness(1) has every subcommand with every option."""
+    """certwitness(1) has every subcommand with every option; those that all have, once."""
     text = plain("certwitness.1")
     for name, command in commands():
         section = text.partition(f'.SS "certwitness {name}"\n')[2].partition("\n.SS ")[0]
         assert section, name
         for parameter in command.params:
-            assert isinstance(parameter, click.Argument) or parameter.opts[0] in section
+            assert isinstance(parameter, click.Argument) or (parameter.opts[0] in section) != (
+                parameter.opts == ["--config"]
+            )
+    assert text.count("\n--config FILE\n") == text.count("\n-h, --help\n") == 1
 
 
 def test_configuration() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certwitness.registration import command_line
-from certwitness.registration.command_line import CommandLineError, quote, split, words
+from certwitness.registration.command_line import CommandLineError, quote, shown, split, words
 
 # What certmonger 0.79.17 gave to a helper: tests/integration/test_registration.py asks the real one for the same.
 SPLIT = {
@@ -79,3 +79,19 @@ def test_the_same_by_hand() -> None:
     assert shlex.split(command_line.modify_hooks("1", None, "h 'x'")) == [
         *("getcert", "start-tracking", "-i", "1", "-C", "h 'x'"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("/x/ipa-server-guard /x/certwitness/ipa-submit -P host/ipa.example.test -k HTTP/ipa@EXAMPLE.TEST", ""),
+        ("/x/dogtag-ipa-ca-renew-agent-submit  -vv --reuse-existing ", ""),
+        ("/x/pre-save --config '/a b' --cert 'subsystemCert cert-pki-ca' -- /x/renew_ca_cert \"subsystemCert c\"", ""),
+        ("/x/submit -- /opt/ca --password geheim  -x 'y z'", "/x/submit -- /opt/ca --password *** -x 'y z'"),
+        ("/opt/ca --pin=geheim 'x", "/opt/ca --pin=*** 'x"),
+        ("/opt/ca -W geheim \\", "/opt/ca -W *** \\"),
+    ],
+)
+def test_shown(command: str, expected: str) -> None:
+    """Byte for byte, but for secrets; also what certmonger could not split."""
+    assert shown(command) == (expected or command)

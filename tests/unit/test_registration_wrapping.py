@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,20 @@ def test_wrapped_twice_and_from_elsewhere(place: Place, wrap: Wrapping) -> None:
     assert not is_ours("/opt/certwitness/helpers/ipa-submit/x.py/cat")
 
 
+def test_a_hook_s_options_in_any_order(place: Place, wrap: Wrapping) -> None:
+    """As the hook itself takes them."""
+    command = f"{place.ipa}/restart_httpd"
+    for options in ("--config /c --cert x --", "--cert x --config /c --", "--cert x --config /c"):
+        assert wrap.original(f"{place.ours}/post-save {options} {command}") == command
+
+
+def test_our_own_programs_are_gone(place: Place, wrap: Wrapping) -> None:
+    """Of a package that was removed in part: what was there before can be told all the same."""
+    shutil.rmtree(place.ours)
+    assert wrap.original(f"{place.ours}/ipa-submit -x") == f"{place.real}/ipa-submit -x"
+    assert wrap.original(f"{place.ours}/submit -- /opt/ca") == "/opt/ca"
+
+
 def test_in_front_of_the_guard(place: Place, wrap: Wrapping) -> None:
     """Taken out, and put behind it."""
     first = f"{place.ours}/submit -- {place.real}/{GUARD} {place.real}/ipa-submit"
@@ -122,12 +137,23 @@ def test_in_front_of_the_guard(place: Place, wrap: Wrapping) -> None:
 def test_the_real_helper_is_what_our_helper_would_run(place: Place, tmp_path: Path) -> None:
     """[helpers] first, then certmonger's directories; never one of ours, never what cannot be executed."""
     mine = program(tmp_path / "mine")
+    link = tmp_path / "link"
+    link.symlink_to(f"{place.ours}/ipa-submit")
     config = Config(place.config, {"helpers": {"ipa-submit": str(mine)}})
     assert Wrapping(config).real("ipa-submit") == str(mine)
     mine.chmod(0o644)
     assert Wrapping(config).real("ipa-submit") == f"{place.real}/ipa-submit"
-    config = Config(place.config, {"helpers": {"ipa-submit": f"{place.ours}/ipa-submit"}})
-    assert Wrapping(config).real("ipa-submit") == f"{place.real}/ipa-submit"
+    for path in (f"{place.ours}/ipa-submit", link, "/usr/libexec/certwitness/ipa-submit"):
+        assert Wrapping(Config(place.config, {"helpers": {"ipa-submit": str(path)}})).real("ipa-submit") == (
+            f"{place.real}/ipa-submit"
+        )
+
+
+def test_a_real_helper_that_is_another_certwitness_s(place: Place, tmp_path: Path) -> None:
+    """[helpers] names an installation's: it is not put back as an original, nor taken for one for ever."""
+    other = program(tmp_path / "opt" / "certwitness" / "ipa-submit")
+    wrap = Wrapping(Config(place.config, {"helpers": {"ipa-submit": str(other)}}))
+    assert wrap.original(f"{other} -x") == f"{place.real}/ipa-submit -x"
 
 
 @pytest.mark.parametrize(

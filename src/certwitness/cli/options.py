@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 import click
@@ -62,11 +61,8 @@ def problems_as_json(problems: Problems) -> list[dict[str, Any]]:
 
 def empty_log(path: str) -> str:
     """What to say of a log without any event: the next step."""
-    helper = "dogtag-ipa-ca-renew-agent"
-    checkout = Path(__file__).resolve().parents[3] / "helpers"
-    directory = checkout if checkout.is_dir() else "/usr/libexec/certwitness"
     return (
-        f"{clean(path)}: no event yet. It begins when certmonger runs a helper of certwitness; register one with\n"
-        f"  getcert modify-ca -c {helper} -e '{directory}/{helper}-submit'\n"
-        f"and keep the options that the helper has now (getcert list-cas -c {helper})."
+        f"{clean(path)}: no event yet. It begins when certmonger runs a helper of certwitness. To register them:\n"
+        "  certwitness register\n"
+        "Whether they are: certwitness registration"
     )

@@ -34,6 +34,7 @@ def command(
     from certwitness.bus import Connection
     from certwitness.registration import plan, state
     from certwitness.registration.apply import REGISTER
+    from certwitness.registration.state import CA
     from certwitness.registration.wrapping import CAS, Wrapping
 
     config = configuration(ctx)
@@ -46,6 +47,8 @@ def command(
         there = certmonger.read_all(connection)
         plan.check_names(cas, there)
         plan.register_cas(it, there, known, wrapping, plan.names_of_cas(known, CAS, cas))
+        # Told as gone so far; the timer goes on expecting them.
+        it.forget += [entry for entry in known.of(CA) if entry.name in it.absent]
         if hooks:
             plan.register_hooks(it, there, known, wrapping, plan.uids(connection, there))
     if gate:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from certwitness import places
 from certwitness.render.tables import on_terminal, styled
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from certwitness.render.runs import Line
 
 WARNING, FAILED, UNKNOWN = 1, 2, 3
+# What follows up each save, compares the stores daily, and looks hourly whether all is still registered.
+UNITS = ("certwitness-watch.service", "certwitness-verify.timer", "certwitness-registration.timer")
 # For certmonger's answers: it gives none while it waits for a helper.
 READ_S = 60.0
 
@@ -97,8 +100,15 @@ def _ask(ctx: click.Context, count: int) -> None:
 
 
 def _done(count: int, why: str) -> str:
-    next_step = "undo it with: certwitness unregister" if why == "register" else "see: certwitness registration"
-    return f"{count} changed; {next_step}"
+    if why != "register":
+        return f"{count} changed; see: certwitness registration"
+    steps = [
+        f"{count} changed. Next:",
+        "  certwitness registration    whether it is still so",
+        f"  systemctl enable --now {' '.join(UNITS)}",
+        "  certwitness unregister      puts back what was there",
+    ]
+    return "\n".join(step for step in steps if places.is_installed or "systemctl" not in step)
 
 
 def _nothing(it: Plan, why: str) -> str:

@@ -85,7 +85,7 @@ def command(
         click.echo(empty_log(path))
     elif not found:
         filtered = earliest or cert or ca or state
-        click.echo("No renewal matches." if filtered else f"No renewal yet; {events} data operations are in the log.")
+        click.echo("No renewal matches." if filtered else f"No renewal yet; other events in the log: {events}.")
     else:
         _print_rows(found, _stamp(now))
     report_problems(problems)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, Any
 from certwitness.bus import NAME, PROPERTIES, STORE, Call, Connection, get_all
 from certwitness.errors import CertwitnessError, LogError, StoreError
 from certwitness.events import log
-from certwitness.redaction import redact_command, redact_text
 from certwitness.registration import state as states
 from certwitness.registration import units
-from certwitness.registration.command_line import CommandLineError, quote, split
+from certwitness.registration.command_line import shown
 from certwitness.registration.plan import Change, Left, Plan
 from certwitness.registration.state import CA, UNIT, Entry, State
 from certwitness.registration.wrapping import Wrapping
@@ -60,48 +59,49 @@ def apply(
     kept, certmonger is not there.
     """
     with states.locked(config), _ending() as asked:
-        return _Work(plan, config, why, tell).run(bus, flags, asked)
+        return _Work(plan, config, why, tell, asked).run(bus, flags)
 
 
 class _Work:
-    def __init__(self, plan: Plan, config: Config, why: str, tell: Callable[[Change], None]) -> None:
+    def __init__(
+        self, plan: Plan, config: Config, why: str, tell: Callable[[Change], None], asked: Sequence[int]
+    ) -> None:
         self._plan, self._config, self._why, self._tell = plan, config, why, tell
+        self._asked = asked  # signals to end
         self._wrapping = Wrapping(config)
         self._outcome = Outcome()
+        self._settled: list[Change] = []  # done or left
         self._trace_id = log.new_trace_id()
         self._state = State()
 
-    def run(self, bus: str, flags: Mapping[str, bool], asked: list[int]) -> Outcome:
+    def run(self, bus: str, flags: Mapping[str, bool]) -> Outcome:
         outcome, plan = self._outcome, self._plan
         stored, _ = states.read(self._config)  # what is wrong with it was told with the plan
         known = {entry.key: entry for entry in stored.entries}
         same = [replace(entry, done=True) for entry in plan.same if self._why != UNREGISTER]
         same = [entry for entry in same if known.get(entry.key) != entry]
         hooks, gate = flags.get("hooks", stored.hooks), flags.get("gate", stored.gate)
-        self._state = replace(stored.with_(*same).without(*plan.forget), hooks=hooks, gate=gate)
-        if self._state != stored:
-            states.write(self._config, self._state)
-        if any(change.entry.what != UNIT for change in plan.changes):
-            with Connection(bus, ANSWER_S) as connection:
-                self._all(connection, asked)
-        else:
-            self._all(None, asked)
+        with ExitStack() as stack:
+            ask = any(change.entry.what != UNIT for change in plan.changes)
+            connection = stack.enter_context(Connection(bus, ANSWER_S)) if ask else None
+            self._state = stored
+            self._keep(replace(stored.with_(*same).without(*plan.forget), hooks=hooks, gate=gate))
+            self._all(connection)
         if any(change.entry.what == UNIT for change in outcome.done):
             problem = units.reload()
             outcome.problems += [problem] if problem else []
         return outcome
 
-    def _all(self, connection: Connection | None, asked: list[int]) -> None:
+    def _all(self, connection: Connection | None) -> None:
         """The changes, those of one object together."""
         outcome = self._outcome
         for _, group in groupby(self._plan.changes, key=lambda change: (change.entry.what, change.path)):
             changes = list(group)
-            if asked and not outcome.stopped:
-                outcome.stopped = f"asked to end ({signal.Signals(asked[0]).name})"
+            if self._asked and not outcome.stopped:
+                outcome.stopped = self._asked_to_end()
             if outcome.stopped:
                 outcome.undone += changes
                 continue
-            before = len(outcome.done) + len(outcome.left)
             try:
                 if connection is None or changes[0].entry.what == UNIT:
                     self._unit(changes[0])
@@ -109,7 +109,7 @@ class _Work:
                     self._object(connection, changes)
             except CertwitnessError as error:
                 outcome.stopped = str(error)
-                outcome.undone += changes[len(outcome.done) + len(outcome.left) - before :]
+                outcome.undone += [change for change in changes if change not in self._settled]
 
     def _unit(self, change: Change) -> None:
         if self._is_to_be_made(change, units.read(change.path)):
@@ -125,6 +125,8 @@ class _Work:
             self._leave(changes, "it is not there any more, or certmonger was restarted: run the command again")
             return
         if not _is_at_rest(entry, found):
+            if self._asked:
+                raise CertwitnessError(self._asked_to_end())
             status = _text(found, "status")
             self._leave(changes, f"certmonger works on it, {status} for {SETTLE_S:g} s: run the command again later")
             return
@@ -138,7 +140,7 @@ class _Work:
             if found is None or _text(found, change.entry.field) != change.after:
                 raise StoreError(STORE, f"{entry.name}: {change.entry.field} is not what was set")
             self._made(change)
-        if found is not None and not _is_at_rest(entry, found):
+        if found is not None and not _is_at_rest(entry, found) and not self._asked:
             status = _text(found, "status")
             raise StoreError(STORE, f"{entry.name}: set, and {status} for {SETTLE_S:g} s since: the helper may hang")
 
@@ -167,7 +169,8 @@ class _Work:
             raise StoreError(STORE, f"{entry.name}: certmonger does not take the change")
 
     def _rested(self, connection: Connection, change: Change) -> Mapping[str, tuple[str, Any]] | None:
-        """The object's properties as soon as nothing runs for it, or after SETTLE_S; None if it is not there."""
+        """The object's properties as soon as nothing runs for it, after SETTLE_S, or when asked to end; None if it is
+        not there."""
         deadline = time.monotonic() + SETTLE_S
         while True:
             connection.allow(ANSWER_S)
@@ -175,9 +178,12 @@ class _Work:
             found: Mapping[str, tuple[str, Any]] = answer[0] if answer else {}
             if _text(found, "nickname") != change.entry.name:
                 return None
-            if _is_at_rest(change.entry, found) or time.monotonic() > deadline:
+            if _is_at_rest(change.entry, found) or self._asked or time.monotonic() > deadline:
                 return found
             time.sleep(_PAUSE_S)
+
+    def _asked_to_end(self) -> str:
+        return f"asked to end ({signal.Signals(self._asked[0]).name})"
 
     def _intend(self, changes: list[Change]) -> None:
         """Write down what is about to be changed."""
@@ -190,9 +196,10 @@ class _Work:
         known = self._why == UNREGISTER
         self._keep(self._state.without(entry) if known else self._state.with_(replace(entry, done=True)))
         self._outcome.done.append(change)
+        self._settled.append(change)
         level = "warning" if self._why == REAPPLY else "info"
         event = log.event("registration.changed", level, self._trace_id, log.new_span_id(), what=entry.what)
-        values = {"before": _shown(change.before), "after": _shown(change.after)}
+        values = {"before": shown(change.before), "after": shown(change.after)}
         more = {"name": entry.name, "field": entry.field, **values, "why": self._why, "by": str(os.getuid())}
         try:
             log.append(self._config.events_file, {**event, **more})
@@ -208,6 +215,7 @@ class _Work:
 
     def _leave(self, changes: list[Change], why: str) -> None:
         self._outcome.left += [Left(change.entry.what, change.entry.name, why) for change in changes]
+        self._settled += changes
 
 
 @contextmanager
@@ -230,13 +238,3 @@ def _is_at_rest(entry: Entry, found: Mapping[str, tuple[str, Any]]) -> bool:
 def _text(found: Mapping[str, tuple[str, Any]], name: str) -> str:
     value = found.get(name, ("", ""))[1]
     return value if isinstance(value, str) else ""
-
-
-def _shown(command: str) -> str:
-    """A command for the log: without secrets, and byte for byte where it holds none."""
-    try:
-        argv = split(command)
-    except CommandLineError:
-        return redact_text(command)
-    shown = redact_command(argv)
-    return redact_text(command if shown == argv else " ".join(map(quote, shown)))

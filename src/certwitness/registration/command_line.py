@@ -12,6 +12,7 @@ import shlex
 from typing import NamedTuple
 
 from certwitness.errors import CertwitnessError
+from certwitness.redaction import redact_command, redact_text
 
 _BLANKS = " \t\r\n"
 _QUOTES = "'\""
@@ -55,9 +56,10 @@ def words(command: str) -> list[Word]:  # noqa: PLR0912  (one state machine read
         else:
             text += character
     if quote:
-        raise CommandLineError(f"{command!r}: unmatched {quote}")
+        raise CommandLineError(f"{_redacted(command)!r}: unmatched {quote}")
     if escaped:
-        raise CommandLineError(f"{command!r}: a backslash escapes nothing; certmonger knows no '\\ ': use quotes")
+        told = "a backslash escapes nothing; certmonger knows no '\\ ': use quotes"
+        raise CommandLineError(f"{_redacted(command)!r}: {told}")
     if text:
         found.append(Word(text, start, len(command)))
     return found
@@ -66,6 +68,23 @@ def words(command: str) -> list[Word]:  # noqa: PLR0912  (one state machine read
 def split(command: str) -> list[str]:
     """The arguments of `command` as the program gets them. Raises CommandLineError."""
     return [word.text for word in words(command)]
+
+
+def shown(command: str) -> str:
+    """A command for people, programs and logs: without secrets, and byte for byte where it holds none."""
+    try:
+        argv = split(command)
+    except CommandLineError:
+        return _redacted(command)
+    safe = redact_command(argv)
+    return redact_text(command if safe == argv else " ".join(map(quote, safe)))
+
+
+def _redacted(command: str) -> str:
+    """One that certmonger could not split."""
+    words_ = command.split()
+    safe = redact_command(words_)
+    return redact_text(command if safe == words_ else " ".join(safe))
 
 
 def quote(word: str) -> str:

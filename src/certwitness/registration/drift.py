@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from certwitness.registration import units
-from certwitness.registration.command_line import CommandLineError, split
+from certwitness.registration.command_line import CommandLineError, shown, split
 from certwitness.registration.plan import DROP_IN, HELPER, HOOKS, broken
 from certwitness.registration.state import CA, REQUEST, UNIT, Entry, State
 from certwitness.registration.wrapping import CAS, GUARD, PRE_SAVE, Wrapping, guards, is_ours, is_wrapped
@@ -38,7 +38,8 @@ class Standing:
         """For ``--json``."""
         return {
             "what": self.what, "name": self.name, "field": self.field, "certificate": self.certificate or None,
-            "standing": self.standing, "why": self.why or None, "now": self.now, "wanted": self.wanted or None,
+            "standing": self.standing, "why": self.why or None, "now": shown(self.now),
+            "wanted": shown(self.wanted) or None,
         }  # fmt: skip
 
 
@@ -56,6 +57,7 @@ def cas(there: Certmonger, state: State, wrapping: Wrapping) -> Iterator[Standin
     for entry in state.of(CA):
         if entry.name not in names:
             why = "certmonger has no such CA any more (the server was uninstalled, or getcert remove-ca)"
+            why += "; certwitness register forgets it"
             yield Standing(CA, entry.name, HELPER, DRIFTED, "", entry.after, why)
 
 

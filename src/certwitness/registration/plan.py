@@ -15,7 +15,7 @@ from certwitness import places
 from certwitness.bus import get_all
 from certwitness.errors import CertwitnessError
 from certwitness.registration import units
-from certwitness.registration.command_line import CommandLineError, modify_ca, modify_hooks, split
+from certwitness.registration.command_line import CommandLineError, modify_ca, modify_hooks, shown, split
 from certwitness.registration.state import CA, REQUEST, UNIT, Entry, State
 from certwitness.registration.wrapping import POST_SAVE, PRE_SAVE, Wrapping, guards, is_wrapped
 from certwitness.tracked import AT_REST
@@ -194,11 +194,11 @@ def unregister_gate(plan: Plan, config: Config, state: State) -> None:
 
 
 def command_of(changes: Sequence[Change]) -> str:
-    """What an administrator would type to have the same of one object; "" for a drop-in."""
+    """What an administrator would type to have the same of one object, but for secrets; "" for a drop-in."""
     entry = changes[0].entry
     if entry.what == CA:
-        return modify_ca(entry.name, changes[0].after)
-    values = {change.entry.field: change.after for change in changes}
+        return modify_ca(entry.name, shown(changes[0].after))
+    values = {change.entry.field: shown(change.after) for change in changes}
     return modify_hooks(entry.name, *map(values.get, HOOKS)) if entry.what == REQUEST else ""
 
 
@@ -226,7 +226,7 @@ def _helper(ca: certmonger.CA, known: Entry | None, wrapping: Wrapping) -> tuple
         return known.after, known.before
     original = _original(ca.helper, known, wrapping)
     if len(guards(original)) > 1:
-        told = f"{ca.helper!r}: the guard stands twice, and waits for its own lock; leave one"
+        told = f"{shown(ca.helper)!r}: the guard stands twice, and waits for its own lock; leave one"
         raise CommandLineError(f"{told}: {modify_ca(ca.name, '…')}")
     return wrapping.helper(original), original
 
@@ -266,7 +266,8 @@ def _put_back(
     elif known:
         plan.forget.append(known)
         if now != known.before:
-            why = f"somebody changed its {entry.field} since: it was {known.before!r} before us, and is {now!r} now"
+            was = f"it was {shown(known.before)!r} before us, and is {shown(now)!r} now"
+            why = f"somebody changed its {entry.field} since: {was}"
             plan.left.append(Left(entry.what, entry.name, why))
 
 

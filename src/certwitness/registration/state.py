@@ -86,12 +86,14 @@ def read(config: Config) -> tuple[State, str]:
     except (ValueError, RecursionError):
         return State(), f"{path}: not JSON; what it says is not used"
     found = mapping(content)
-    entries = tuple(
+    entries = (
         Entry(**{name: text(one.get(name)) for name in _TEXTS}, done=one.get("done") is True)
         for one in mappings(found.get("entries"))
-        if one.get("what") in (CA, REQUEST, UNIT) and text(one.get("name")) and text(one.get("field"))
+        if one.get("what") in (CA, REQUEST, UNIT)
     )
-    return State(entries, found.get("hooks") is True, found.get("gate") is True), ""
+    # What cannot be put back is read from the wrapped command; only where a drop-in is, nothing may have been before.
+    whole = tuple(one for one in entries if one.name and one.field and one.after and (one.before or one.what == UNIT))
+    return State(whole, found.get("hooks") is True, found.get("gate") is True), ""
 
 
 _TEXTS = ("what", "name", "field", "before", "after", "certificate", "location")

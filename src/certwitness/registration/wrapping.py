@@ -14,14 +14,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import stat
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from certwitness import places
 from certwitness.config import DEFAULT_PATH
-from certwitness.registration.command_line import CommandLineError, Word, quote, split, words
-from certwitness.submit import HELPER_DIRECTORIES
+from certwitness.registration.command_line import CommandLineError, Word, quote, shown, split, words
+from certwitness.submit import HELPER_DIRECTORIES, is_program, real_helpers
 
 if TYPE_CHECKING:
     from certwitness.config import Config
@@ -61,7 +60,8 @@ class Wrapping:
         parts = words(command)
         index = next((index for index, word in enumerate(parts) if os.path.basename(word.text) != GUARD), len(parts))
         if index == len(parts):
-            raise CommandLineError(f"{command!r}: {f'{GUARD} is given nothing to run' if parts else 'nothing to run'}")
+            told = f"{GUARD} is given nothing to run" if parts else "nothing to run"
+            raise CommandLineError(f"{shown(command)!r}: {told}")
         program, after = parts[index], parts[index + 1 : index + 2]
         name = os.path.basename(program.text)
         # A drop-in runs what it finds, and would take --config for its own.
@@ -74,7 +74,7 @@ class Wrapping:
         """`command` of a request, which has nothing of ours in it, wrapped. Raises CommandLineError."""
         parts = words(command)
         if not parts:
-            raise CommandLineError(f"{command!r}: nothing to run")
+            raise CommandLineError(f"{shown(command)!r}: nothing to run")
         return self._put(command, parts[0], f"{places.HOOKS}/{phase}", f" --cert {quote(certificate)}")
 
     def original(self, command: str) -> str:
@@ -88,21 +88,20 @@ class Wrapping:
             name = os.path.basename(program.text)
             if name in RUNNERS:
                 if not rest:
-                    raise CommandLineError(f"{command!r}: {program.text} is given nothing to run")
+                    raise CommandLineError(f"{shown(command)!r}: {program.text} is given nothing to run")
                 command = command[: program.start] + command[rest[0].start :]
                 continue
             real = self.real(name)
             if not real:
-                raise CommandLineError(f"{command!r}: {self._gone(name)}")
+                raise CommandLineError(f"{shown(command)!r}: {self._gone(name)}")
             raw = _swapped(command[program.start : program.end], program.text, real)
             end = parts[len(parts) - len(rest) - 1].end
             command = command[: program.start] + raw + command[end:]
 
     def real(self, name: str) -> str:
-        """The helper that our drop-in `name` runs, "" if it finds none (the same rule as in submit.py)."""
-        candidates = [self._config.helpers[name]] if name in self._config.helpers else []
-        candidates += [f"{directory}/{name}" for directory in HELPER_DIRECTORIES]
-        return next((path for path in candidates if _runs(path) and not is_ours(path)), "")
+        """The helper that our drop-in `name` runs, "" if it finds none. Another certwitness's is none."""
+        there = real_helpers(name, f"{places.HELPERS}/{name}", self._config)
+        return next((path for path in there if not is_ours(path)), "")
 
     def fault(self, command: str) -> str:
         """Why `command` cannot be run as root by certmonger, "" if it can: each program in it is looked for."""
@@ -117,7 +116,7 @@ class Wrapping:
         program = arguments[0]
         name = os.path.basename(program)
         path = program if "/" in program else shutil.which(program, path=_PATH) or program
-        if not _runs(path):
+        if not is_program(path):
             return f"{program} cannot be executed" if os.path.exists(path) else f"{program}: there is no such program"
         if name == GUARD:
             return self._fault(arguments[1:]) if arguments[1:] else f"{GUARD} is given nothing to run"
@@ -160,9 +159,12 @@ def guards(command: str) -> list[int]:
 def _given(parts: Sequence[Word]) -> Sequence[Word]:
     """What follows our own options in `parts`, which begin with one of our programs."""
     name, index = os.path.basename(parts[0].text), 1
-    for option in ("--config", "--cert") if name in (PRE_SAVE, POST_SAVE) else ("--config",):
-        if index + 1 < len(parts) and parts[index].text == option:
-            index += 2
+    # A hook takes its options in any order; a helper takes one, and what follows is the real one's.
+    hook = name in (PRE_SAVE, POST_SAVE)
+    while index + 1 < len(parts) and (parts[index].text == "--config" or (hook and parts[index].text == "--cert")):
+        index += 2
+        if not hook:
+            break
     return parts[index + 1 if name in RUNNERS and index < len(parts) and parts[index].text == "--" else index :]
 
 
@@ -170,10 +172,3 @@ def _swapped(raw: str, old: str, new: str) -> str:
     """The word `raw` for another program, in the same quotes if it was in any."""
     odd = raw == quote(old) or quote(new) != new or raw.count(old) != 1
     return quote(new) if odd else raw.replace(old, new)
-
-
-def _runs(path: str) -> bool:
-    try:
-        return stat.S_ISREG(os.stat(path).st_mode) and os.access(path, os.X_OK)
-    except OSError:
-        return False

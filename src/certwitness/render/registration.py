@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
+from certwitness.redaction import MARK
 from certwitness.registration.apply import REGISTER, UNREGISTER, Outcome
+from certwitness.registration.command_line import shown
 from certwitness.registration.drift import CANNOT_RUN, DRIFTED, NOT_REGISTERED, REGISTERED, Standing
 from certwitness.registration.plan import HOOKS, Change, Left, Plan, command_of
 from certwitness.registration.state import CA, REQUEST, UNIT
@@ -114,7 +116,7 @@ def change_as_json(change: Change) -> dict[str, Any]:
     entry = change.entry
     return {
         "what": entry.what, "name": entry.name, "field": entry.field, "certificate": entry.certificate or None,
-        "before": change.before, "after": change.after, "command": command_of([change]) or None,
+        "before": shown(change.before), "after": shown(change.after), "command": command_of([change]) or None,
         "status": change.status or None,
     }  # fmt: skip
 
@@ -155,6 +157,8 @@ def _consequences(it: Plan, why: str) -> Iterator[Line]:
         return
     helpers = any(change.entry.what == CA for change in it.changes)
     yield Line("")
+    if any(shown(text) != text for change in it.changes for text in (change.before, change.after)):
+        yield Line(f"{MARK} stands for what looks like a secret: it stays in the command, and is not shown.")
     if helpers:
         yield Line("certmonger runs a changed helper eight times at once to ask what it can do, not for certificates.")
     if any(change.entry.what == UNIT for change in it.changes):
@@ -179,5 +183,6 @@ def _consequences(it: Plan, why: str) -> Iterator[Line]:
 
 
 def _visible(command: str) -> str:
-    """A blank at the end can be seen."""
+    """Secrets cannot be seen, a blank at the end can."""
+    command = shown(command)
     return f"{command}   (with the blank at its end)" if command[-1:].isspace() else command or "(nothing)"
