@@ -172,6 +172,41 @@ WHICH = "subsystemCert cert-pki-ca from dogtag-ipa-ca-renew-agent [7692c3ad #1]"
             "2026-11-23 19:26:10 error    verified subsystemCert cert-pki-ca [7692c3ad]: did not land: users; b",
         ),
         (
+            make.hook(),
+            f"2026-11-23 19:26:04 info     hook.started {make.NICKNAME} post-save runs renew_ca_cert",
+        ),
+        (
+            make.hook_ended(phase="pre-save"),
+            f"2026-11-23 19:26:06 info     hook.ended {make.NICKNAME} pre-save stop_pkicad: exit 0 after 2 seconds",
+        ),
+        (
+            make.hook_ended(exit={"code": None, "signal": 9}, command=[]),
+            f"2026-11-23 19:26:06 info     hook.ended {make.NICKNAME} post-save no command: signal 9 after 2 seconds",
+        ),
+        (
+            make.hook_ended(skipped=True),
+            f"2026-11-23 19:26:06 info     hook.ended {make.NICKNAME} post-save skipped renew_ca_cert",
+        ),
+        (
+            {**make.hook(), "event": "request.moved", "status": "CA_WORKING"},
+            f"2026-11-23 19:26:04 info     request.moved {make.NICKNAME}: CA_WORKING",
+        ),
+        (
+            {**make.hook(), "event": "noticed", "findings": [{"found": "stuck"}, {"found": "old"}]},
+            f"2026-11-23 19:26:04 info     noticed {make.NICKNAME}: stuck",
+        ),
+        (
+            {
+                **make.started(),
+                "event": "registration.changed",
+                "what": "ca",
+                "name": "IPA",
+                "after": "/x/ipa-submit",
+                "why": "register",
+            },
+            "2026-11-23 19:26:00 info     registration.changed ca IPA: /x/ipa-submit (register)",
+        ),
+        (
             {"timestamp": "", "event": "run.ended", "trace_id": ""},
             " (no operation) (no nickname) from ? [ #?] ended after ? seconds",
         ),
