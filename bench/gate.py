@@ -51,15 +51,15 @@ def main() -> None:
         nothing = [sys.executable, "-I", "-c", "pass"]
         print(f"Medians of {runs} runs, {os.cpu_count()} cores, Python {sys.version.split()[0]}, milliseconds\n")
         rows: dict[str, Callable[[], object]] = {
-            "interpreter alone": lambda: _run(nothing),
-            "reads of pki-tomcatd": lambda: _run([*reads, configuration]),
+            "interpreter alone": lambda: run(nothing),
+            "reads of pki-tomcatd": lambda: run([*reads, configuration]),
         }
         for name in SERVICES:
             command = [str(CHECKOUT / "hooks" / "start-gate"), "--config", configuration, name]
-            rows[f"start-gate {name}"] = lambda command=command: _run(command)  # type: ignore[misc]
+            rows[f"start-gate {name}"] = lambda command=command: run(command)  # type: ignore[misc]
         for read in rows.values():
             read()  # once, for what is compiled and cached
-        taken = _alternating(rows, runs)
+        taken = alternating(rows, runs)
         assert world.directory_server is not None  # noqa: S101 (a full world has one)
         os.kill(world.directory_server.pid, signal.SIGSTOP)
         try:
@@ -75,7 +75,7 @@ def main() -> None:
         print(f"longest                              {max(taken.values()):6.2f} s (aim: below {AIM_S:g} s)")
 
 
-def _alternating(rows: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
+def alternating(rows: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
     """The median of each, taken in turns: what else the machine does meets all of them alike."""
     taken: dict[str, list[float]] = {name: [] for name in rows}
     for _ in range(runs):
@@ -90,7 +90,7 @@ def _seconds(read: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _run(command: list[str]) -> None:
+def run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
     if done.returncode:
         raise SystemExit(f"{command[0]} ended with {done.returncode}: {done.stdout}{done.stderr}")

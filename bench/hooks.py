@@ -16,7 +16,7 @@ import os
 import sys
 from pathlib import Path
 
-from bench.gate import _alternating, _run
+from bench.gate import alternating, run
 from tests.lab.world import SUBSYSTEM, World
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -49,7 +49,7 @@ def main() -> None:
             options = ["--config", configuration, "--cert", SUBSYSTEM, "--"]
             rows[phase] = [str(CHECKOUT / "hooks" / phase), *options, "/bin/true"]
         print(f"Medians of {runs} runs, {os.cpu_count()} cores, Python {sys.version.split()[0]}, milliseconds\n")
-        taken = _alternating({name: lambda command=command: _run(command) for name, command in rows.items()}, runs)  # type: ignore[misc]
+        taken = alternating({name: lambda command=command: run(command) for name, command in rows.items()}, runs)  # type: ignore[misc]
         for name, seconds in taken.items():
             print(f"{name:40}{seconds * 1000:9.1f}")
         everything, saved = (taken[name] for name in list(rows)[1:3])

@@ -10,6 +10,7 @@ import shlex
 import time
 from typing import Any, NamedTuple
 
+from certwitness import save
 from certwitness.certmonger import Request
 from certwitness.events import log
 from certwitness.findings import ERROR, WARNING, Finding
@@ -17,7 +18,8 @@ from certwitness.schedule import duration
 from certwitness.tracked import AT_REST, LONGEST_STEP_S
 
 CHECK = "request-course"
-SUBMITTING, PRE_SAVE, POST_SAVED, MONITORING = "SUBMITTING", "PRE_SAVE_CERT", "POST_SAVED_CERT", "MONITORING"
+SUBMITTING, MONITORING = "SUBMITTING", "MONITORING"
+PRE_SAVE, POST_SAVED = (save.STATUSES[phase] for phase in (save.PRE_SAVE, save.POST_SAVE))
 # What runs there has no time limit of certmonger's, and hooks hold one lock for all requests.
 _RUNS = {SUBMITTING: "the helper", PRE_SAVE: "the pre-save command", POST_SAVED: "the post-save command"}
 OLD_S = 900

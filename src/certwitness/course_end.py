@@ -21,7 +21,7 @@ from certwitness.events import log
 from certwitness.events.fields import seconds_between
 from certwitness.evidence import Evidence
 from certwitness.findings import CRITICAL, ERROR, UNKNOWN, Finding
-from certwitness.noticing import LEVELS, Notices, identity, key
+from certwitness.noticing import Notices, identity, key
 
 if TYPE_CHECKING:
     from certwitness.certmonger import Request
@@ -133,7 +133,7 @@ class CourseEnds:
         """What is wrong with a request at its rest: what the check says, or else what only its course shows."""
         with Evidence(self._host, everything=False, waits=False) as evidence:
             results = verification.run(evidence, (request_checks.request_state,), (one.name,))
-            found = [finding for result in results for finding in result.findings if finding.level in LEVELS]
+            found = [finding for result in results for finding in result.findings if finding.level in kept.LEVELS]
             if done and done.refused_silently and not found:
                 renew = services.renew(one, evidence) if one.role.key != "ca" else ()
                 found = [course.refused_silently(request_of(one), renew)]

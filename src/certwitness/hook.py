@@ -27,7 +27,7 @@ from certwitness.child import (
     ignored_signals,
     restore_signals,
 )
-from certwitness.save import POST_SAVE, Save
+from certwitness.save import CONCLUSION_S, POST_SAVE, Save
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 SIGINT = 2
 # For the log to take an event.
 STARTED_S, ENDED_S = 2, 20
-# What the conclusion may take beyond landing_s: a last look that began in time, and a verdict.
-CONCLUSION_S = 30
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as a shell ends
 NO_SUCH_FILE = (2, 20)  # ENOENT, ENOTDIR
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from certwitness.findings import Finding
+from certwitness.findings import CRITICAL, ERROR, WARNING, Finding
 from certwitness.redaction import redact_text
 
 LONGEST_TEXT = 1000
+# A finding's level: that of an event that tells it, and that of a line in the journal.
+LEVELS = {CRITICAL: ("critical", "crit"), ERROR: ("error", "err"), WARNING: ("warning", "warning")}
 
 
 def text(words: str) -> str:

@@ -13,10 +13,7 @@ from certwitness.course import Moment
 from certwitness.errors import CertwitnessError, LogError
 from certwitness.events import log
 from certwitness.events.history import History, Told
-from certwitness.findings import CRITICAL, ERROR, WARNING, Finding, worst
-
-# Of a finding: the event's level, and that of the journal's line.
-LEVELS = {CRITICAL: ("critical", "crit"), ERROR: ("error", "err"), WARNING: ("warning", "warning")}
+from certwitness.findings import Finding, worst
 
 Tell = Callable[..., None]
 
@@ -65,10 +62,10 @@ class Notices:
             return
         for finding in news:
             told[finding.check, finding.where] = finding.level, kept.text(finding.found), now.stamp
-            self.tell(sentence(name, finding), level=LEVELS[finding.level][1])
+            self.tell(sentence(name, finding), level=kept.LEVELS[finding.level][1])
         shown = [{**kept.finding(finding), "certificate": name} for finding in news]
         self.write(
-            log.event("noticed", LEVELS[worst(news)][0], trace, log.new_span_id(), **identity(request, name),
+            log.event("noticed", kept.LEVELS[worst(news)][0], trace, log.new_span_id(), **identity(request, name),
                       by="watch", findings=shown)
         )  # fmt: skip
 

@@ -17,13 +17,12 @@ from certwitness.events.renewals import Renewal
 from certwitness.evidence import Evidence
 from certwitness.findings import LEVELS, Finding, worst
 from certwitness.landing import Holding
+from certwitness.save import STATUSES
 from certwitness.tracked import AT_REST, Tracked
 
 NOT_ASKED = "?"
 # Statuses in which certmonger asks the CA again when schedule.ca_delay is over (certmonger 0.79.17).
 _ASKS_AGAIN = ("CA_UNREACHABLE", "CA_WORKING")
-# certmonger waits for this command of the request, for ever, and nothing else is saved meanwhile (certmonger.md, 5).
-_HOOK_STATES = {"PRE_SAVE_CERT": "pre-save", "POST_SAVED_CERT": "post-save"}
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ def next_try(request: Request | None, renewal: Renewal | None, not_after: dateti
 def waits_for_hook(state: str, renewal: Renewal | None) -> bool:
     """Whether certmonger, at `state`, waits for a hook of which the log knows the beginning: one that was killed before
     has no end there either."""
-    return renewal is not None and bool(renewal.hook) and renewal.hook.get("phase") == _HOOK_STATES.get(state)
+    return renewal is not None and bool(renewal.hook) and STATUSES.get(text(renewal.hook.get("phase"))) == state
 
 
 def hook_words(hook: Mapping[str, Any]) -> str:

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from certwitness.config import Config
 
 PRE_SAVE, POST_SAVE = "pre-save", "post-save"
+# certmonger's status of a request while it waits for the command, for ever and with nothing else saved meanwhile
+# (certmonger.md, 5).
+STATUSES = {PRE_SAVE: "PRE_SAVE_CERT", POST_SAVE: "POST_SAVED_CERT"}
+# What a conclusion may take beyond landing_s, seconds: a last look that began in time, and a verdict.
+CONCLUSION_S = 30
 
 
 class Save:

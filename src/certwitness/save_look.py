@@ -19,7 +19,7 @@ from certwitness.events import log
 from certwitness.events.fields import text
 from certwitness.evidence import Evidence
 from certwitness.findings import CRITICAL, ERROR, PENDING, UNKNOWN, WARNING, Finding
-from certwitness.save import POST_SAVE, PRE_SAVE
+from certwitness.save import PRE_SAVE, STATUSES
 
 if TYPE_CHECKING:
     from certwitness.certificates import Certificate
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from certwitness.save import Save
     from certwitness.tracked import Tracked
 
-STATUSES = {PRE_SAVE: "PRE_SAVE_CERT", POST_SAVE: "POST_SAVED_CERT"}  # certmonger's, while it waits for the hook
 # After a save, of the certificate: usable or not. What the other stores hold is the command's to change.
 AFTER_SAVE = tuple(BY_NAME[name] for name in ("saved", "key", "expiry", "chain"))
 # FreeIPA's commands that only restart a service, which they may be kept from.

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from certwitness.save import Save
 
 NO_COMMAND = "command"
-_LEVELS = {"CRITICAL": "critical", "ERROR": "error", "WARNING": "warning"}
 
 
 def write_started(save: Save) -> None:
@@ -65,7 +64,7 @@ def write_end(save: Save, end: dict[str, Any], send: Callable[[Any], None]) -> N
         except CertwitnessError as error:
             problems.append(str(error))
     for finding in findings[:1]:
-        journal.report(_sentence(save, end, finding), level="crit" if finding["level"] == CRITICAL else "warning")
+        journal.report(_sentence(save, end, finding), level=kept.LEVELS[finding["level"]][1])
     if problems:
         journal.report(f"{save.phase} for {save.name}: {'; '.join(problems)}")
     send(True)
@@ -73,7 +72,8 @@ def write_end(save: Save, end: dict[str, Any], send: Callable[[Any], None]) -> N
 
 def _level(findings: list[dict[str, Any]]) -> str:
     """An event's, by the worst finding in it."""
-    return next((name for mark, name in _LEVELS.items() if any(one["level"] == mark for one in findings)), "info")
+    found = {one["level"] for one in findings}
+    return next((told for level, (told, _) in kept.LEVELS.items() if level in found), "info")
 
 
 def _identity(save: Save) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def _conclude(save: Save, end: dict[str, Any]) -> None:
         next_step = shlex.join(["certwitness", "verify", save.name])
         journal.report(
             f"{save.name}: {worst.check}: {kept.text(worst.found)}; {worst.breaks}. Next: {next_step}",
-            level="crit" if worst.level == CRITICAL else "err",
+            level=kept.LEVELS[worst.level][1],
         )
 
 

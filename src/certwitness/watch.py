@@ -19,6 +19,7 @@ from certwitness.errors import CertwitnessError, StoreError
 from certwitness.findings import Finding
 from certwitness.listening import Heard, Lost, Moved, Owner
 from certwitness.noticing import Notices, Tell
+from certwitness.save import CONCLUSION_S
 
 if TYPE_CHECKING:
     from certwitness.certmonger import Certmonger, Request
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 READ_S = 10.0
 LONGEST_PAUSE_S = 60.0
-# What a conclusion may take beyond landing_s: a last look that began in time, and a verdict.
-LAST_LOOK_S = 30.0
 
 
 class Watch:
@@ -252,7 +251,7 @@ def conclude_beside(host: Host, name: str, *, by: str, limit_s: float, report: T
         send((told, [finding.as_event() for finding in found]))
 
     try:
-        sent, problem = beside.ask(work, limit_s + LAST_LOOK_S, expendable=True)
+        sent, problem = beside.ask(work, limit_s + CONCLUSION_S, expendable=True)
     except OSError as error:
         raise CertwitnessError(f"no process can be started for it: {error.strerror}") from error
     told, found = sent or ([], [])

@@ -20,13 +20,14 @@ from certwitness.config import load
 from certwitness.host import Host
 from certwitness.host import load as load_host
 from tests.integration.conftest import PATIENCE_S, REPOSITORY
-from tests.integration.test_systemd import IMPOSSIBLE, NAMESPACES, SYSTEMD, WHY_NOT, cgroup2
+from tests.integration.test_systemd import BOOT, IMPOSSIBLE, NAMESPACES, SYSTEMD, WHY_NOT, cgroup2
 from tests.lab.world import SUBSYSTEM, World
 
 pytestmark = pytest.mark.lab
 
 PROGRAM = "from certwitness.cli import main; main()"
-INSIDE = """\
+INSIDE = (
+    """\
 set -e
 mount --bind "{server}" "{beside}"
 cut -d' ' -f5 /proc/self/mountinfo | grep -v -e '^/proc' -e '^{beside}' | while read -r place; do
@@ -57,15 +58,9 @@ StandardOutput=append:/run/said.%p
 StandardError=append:/run/said.%p
 END
 printf '[Unit]\\nDefaultDependencies=no\\n' | tee /run/units/basic.target >/run/units/shutdown.target
-export XDG_RUNTIME_DIR=/run/me SYSTEMD_UNIT_PATH=/run/units LC_ALL=C.UTF-8 SYSTEMD_PAGER=
-{systemd} --user --unit=basic.target >/run/manager 2>&1 &
-tries=0
-until systemctl --user is-active -q basic.target 2>/dev/null; do
-    tries=$((tries + 1))
-    [ "$tries" -lt 200 ] || {{ cat /run/manager; exit 1; }}
-    sleep 0.05
-done
-set +e
+"""
+    + BOOT
+    + """\
 systemctl --user start certwitness-watch.service
 for name in verify registration; do
     systemctl --user start certwitness-$name.service
@@ -81,6 +76,7 @@ until grep -q landed /run/said.certwitness-watch || [ -e "{server}/stop" ]; do s
 cat /run/said.certwitness-watch
 echo "== end"
 """
+)
 
 
 @pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)

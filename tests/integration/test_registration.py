@@ -25,8 +25,9 @@ from certwitness import places
 from certwitness.cli import run
 from certwitness.config import Config, load
 from certwitness.registration import apply
-from certwitness.registration.wrapping import CAS, POST_SAVE, PRE_SAVE, Wrapping
+from certwitness.registration.wrapping import CAS, Wrapping
 from certwitness.render import registration as render
+from certwitness.save import POST_SAVE, PRE_SAVE
 from tests.integration.conftest import HELPERS, PATIENCE_S, Witnessed
 from tests.lab.certmonger import Certmonger
 from tests.lab.issuing import PIN

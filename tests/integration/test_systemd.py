@@ -72,8 +72,21 @@ def test_every_service_has_one() -> None:
 
 
 IMPOSSIBLE = 97
+# A manager with nothing but the units in /run/units, or exit 1.
+BOOT = """\
+export XDG_RUNTIME_DIR=/run/me SYSTEMD_UNIT_PATH=/run/units LC_ALL=C.UTF-8 SYSTEMD_PAGER=
+{systemd} --user --unit=basic.target >/run/manager 2>&1 &
+tries=0
+until systemctl --user is-active -q basic.target 2>/dev/null; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 200 ] || {{ cat /run/manager; exit 1; }}
+    sleep 0.05
+done
+set +e
+"""
 # Its own /proc is the only thing that stays writable; nothing is begun where something else does.
-INSIDE = """\
+INSIDE = (
+    """\
 set -e
 cut -d' ' -f5 /proc/self/mountinfo | grep -v '^/proc' | while read -r place; do
     mount -o remount,ro,bind "$(printf '%b' "$place")"
@@ -93,15 +106,9 @@ printf '[Unit]\\nDefaultDependencies=no\\n' | tee /run/units/basic.target >/run/
     printf '[Service]\\nExecStart=/bin/sleep 1000\\n'
     printf 'StandardOutput=append:/run/said\\nStandardError=append:/run/said\\n'
 }} >/run/units/pki-tomcatd@.service
-export XDG_RUNTIME_DIR=/run/me SYSTEMD_UNIT_PATH=/run/units LC_ALL=C.UTF-8 SYSTEMD_PAGER=
-{systemd} --user --unit=basic.target >/run/manager 2>&1 &
-tries=0
-until systemctl --user is-active -q basic.target 2>/dev/null; do
-    tries=$((tries + 1))
-    [ "$tries" -lt 200 ] || {{ cat /run/manager; exit 1; }}
-    sleep 0.05
-done
-set +e
+"""
+    + BOOT
+    + """\
 touch /run/said
 for step in blocked healed; do
     [ "$step" = blocked ] || cp /run/server/right.conf /run/server/password.conf
@@ -117,6 +124,7 @@ for step in blocked healed; do
 done
 echo "== end"
 """
+)
 
 
 def why_not() -> str:

@@ -33,6 +33,9 @@ CERTMONGER_ENVIRONMENT = {
 }
 
 
+INTERPRETER_DAMAGES = ("removed", "no program", "no interpreter of its own", "not executable")
+
+
 class Tree:
     """A copy of the helpers with a configuration of its own below `directory`."""
 
@@ -72,6 +75,22 @@ class Tree:
     def wrapped(self, command: Iterable[object]) -> list[str]:
         """`command` behind helpers/submit."""
         return [str(self.helpers / "submit"), "--config", str(self.config), "--", *map(str, command)]
+
+    def damage_module(self, module: str, how: str) -> None:
+        """Remove a module of the package, or make "garbage" of it."""
+        path = self.package / f"{module}.py"
+        path.unlink()
+        if how == "garbage":
+            path.write_bytes(b"\x00 def (")
+
+    def damage_interpreter(self, how: str) -> None:
+        """Put something that cannot be executed in its place; one of INTERPRETER_DAMAGES."""
+        (self.root / ".venv").unlink()
+        python = self.root / ".venv" / "bin" / "python"
+        if how != "removed":
+            python.parent.mkdir(parents=True)
+            python.write_bytes(b"#!/nonexistent\n" if how == "no interpreter of its own" else b"\x7fELF garbage")
+            python.chmod(0o644 if how == "not executable" else 0o755)
 
     def events(self) -> list[dict[str, Any]]:
         """All events logged so far."""

@@ -15,7 +15,8 @@ from certwitness import bus, certmonger, places, submit
 from certwitness.bus import Call
 from certwitness.errors import StoreError
 from certwitness.registration import apply, wrapping
-from certwitness.registration.wrapping import DROP_INS, GUARD, POST_SAVE, PRE_SAVE
+from certwitness.registration.wrapping import DROP_INS, GUARD
+from certwitness.save import POST_SAVE, PRE_SAVE
 
 ROOT = "/org/fedorahosted/certmonger"
 AGENT = "dogtag-ipa-ca-renew-agent"

@@ -17,7 +17,17 @@ from pathlib import Path
 import pytest
 
 from certwitness.submit import HELPER_DIRECTORIES
-from tests.unit.harness import CHECKOUT, SHELLS, Tree, environment, program, python_program, result, run
+from tests.unit.harness import (
+    CHECKOUT,
+    INTERPRETER_DAMAGES,
+    SHELLS,
+    Tree,
+    environment,
+    program,
+    python_program,
+    result,
+    run,
+)
 
 EXPECTED = (3, b"Error 7 connecting to https://ca: Couldn't connect to server.\n", b"word\n")
 NAME = "dogtag-ipa-ca-renew-agent-submit"
@@ -165,25 +175,17 @@ def test_package_removed(tree: Tree, child: Path) -> None:
 @pytest.mark.parametrize("damage", ["removed", "garbage"])
 def test_module_damaged(tree: Tree, child: Path, module: str, damage: str) -> None:
     """Any one module that is gone or cannot be compiled costs the record and nothing else."""
-    path = tree.package / f"{module}.py"
-    path.unlink()
-    if damage == "garbage":
-        path.write_bytes(b"\x00 def (")
+    tree.damage_module(module, damage)
     for command in both(tree, child):
         assert result(run(command, environment("SUBMIT"))) == EXPECTED
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize("damage", ["removed", "no program", "no interpreter of its own", "not executable"])
+@pytest.mark.parametrize("damage", INTERPRETER_DAMAGES)
 def test_interpreter_damaged(tmp_path: Path, child: Path, shell: str, damage: str) -> None:
     """Without an interpreter that can be executed the real helper runs unwitnessed, under both kinds of name."""
     tree = Tree(tmp_path, shell=shell)
-    (tree.root / ".venv").unlink()
-    python = tree.root / ".venv" / "bin" / "python"
-    if damage != "removed":
-        python.parent.mkdir(parents=True)
-        python.write_bytes(b"#!/nonexistent\n" if damage == "no interpreter of its own" else b"\x7fELF garbage")
-        python.chmod(0o644 if damage == "not executable" else 0o755)
+    tree.damage_interpreter(damage)
     for command in both(tree, child):
         process = run(command, environment("SUBMIT"))
         assert (process.returncode, process.stdout) == EXPECTED[:2]

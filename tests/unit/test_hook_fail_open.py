@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.harness import CHECKOUT, SHELLS, program
+from tests.unit.harness import CHECKOUT, INTERPRETER_DAMAGES, SHELLS, program
 from tests.unit.hook_harness import ENVIRONMENT, HookTree, Started, inspector, run
 from tests.unit.test_fail_open import Raise, dev_log, fill
 
@@ -56,24 +56,16 @@ def test_package_removed(tree: HookTree, command: Path, phase: str, options: tup
 @pytest.mark.parametrize("damage", ["removed", "garbage"])
 def test_module_damaged(tree: HookTree, command: Path, module: str, damage: str) -> None:
     """Any one module that is gone or cannot be compiled costs the record and nothing else."""
-    path = tree.package / f"{module}.py"
-    path.unlink()
-    if damage == "garbage":
-        path.write_bytes(b"\x00 def (")
+    tree.damage_module(module, damage)
     runs_once(tree, command)
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize("damage", ["removed", "no program", "no interpreter of its own", "not executable"])
+@pytest.mark.parametrize("damage", INTERPRETER_DAMAGES)
 def test_interpreter_damaged(tmp_path: Path, command: Path, shell: str, damage: str) -> None:
     """Without an interpreter that can be executed the command runs unwitnessed."""
     tree = HookTree(tmp_path, shell=shell)
-    (tree.root / ".venv").unlink()
-    python = tree.root / ".venv" / "bin" / "python"
-    if damage != "removed":
-        python.parent.mkdir(parents=True)
-        python.write_bytes(b"#!/nonexistent\n" if damage == "no interpreter of its own" else b"\x7fELF garbage")
-        python.chmod(0o644 if damage == "not executable" else 0o755)
+    tree.damage_interpreter(damage)
     for phase in PHASES:
         runs_once(tree, command, phase)
         assert run(tree.hooked([tmp_path / "missing"], phase)) == 127
@@ -144,12 +136,13 @@ def test_injected_exceptions(tree: HookTree, command: Path, kind: str) -> None:
 def test_a_process_beside_us_that_fails(tree: HookTree, command: Path, where: str, how: str) -> None:
     """A look and a record that hang, die or do not stop talking hold nothing up for longer than their time."""
     tree.config.write_text(tree.config.read_text() + "[hooks]\nlook_s = 1\nlanding_s = 1\n")
-    hook = tree.package / "hook.py"
-    text = hook.read_text()
-    for limit in ("STARTED_S, ENDED_S = 2, 20", "CONCLUSION_S = 30"):
+    for name, limit, less in (
+        ("hook.py", "STARTED_S, ENDED_S = 2, 20", "STARTED_S, ENDED_S = 1, 1"),
+        ("save.py", "CONCLUSION_S = 30", "CONCLUSION_S = 0"),
+    ):
+        text = (tree.package / name).read_text()
         assert limit in text
-    text = text.replace("STARTED_S, ENDED_S = 2, 20", "STARTED_S, ENDED_S = 1, 1").replace("N_S = 30", "N_S = 0")
-    hook.write_text(text)
+        (tree.package / name).write_text(text.replace(limit, less))
     body = {"hangs": "time.sleep(600)", "is killed": "os.kill(os.getpid(), 9)", "pours": "pour(args[-1])"}[how]
     lines = [
         "import os, time, _signal",

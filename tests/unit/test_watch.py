@@ -617,7 +617,7 @@ def test_a_look_that_hangs_leaves_nothing_behind(stage: Stage, monkeypatch: pyte
         return []
 
     monkeypatch.setattr(watch, "conclude", hangs)
-    monkeypatch.setattr(watch, "LAST_LOOK_S", 0.2)
+    monkeypatch.setattr(watch, "CONCLUSION_S", 0.2)
     before = threading.active_count(), len(os.listdir("/proc/self/fd"))
     for _ in range(3):
         with pytest.raises(CertwitnessError, match="longer than"):

@@ -11,7 +11,8 @@ from certwitness.registration import units
 from certwitness.registration.command_line import CommandLineError, shown, split
 from certwitness.registration.plan import DROP_IN, HELPER, HOOKS, broken
 from certwitness.registration.state import CA, REQUEST, UNIT, Entry, State
-from certwitness.registration.wrapping import CAS, GUARD, PRE_SAVE, Wrapping, guards, is_ours, is_wrapped
+from certwitness.registration.wrapping import CAS, GUARD, Wrapping, guards, is_ours, is_wrapped
+from certwitness.save import PRE_SAVE
 
 if TYPE_CHECKING:
     from certwitness.certmonger import Certmonger

@@ -17,7 +17,8 @@ from certwitness.errors import CertwitnessError
 from certwitness.registration import units
 from certwitness.registration.command_line import CommandLineError, modify_ca, modify_hooks, shown, split
 from certwitness.registration.state import CA, REQUEST, UNIT, Entry, State
-from certwitness.registration.wrapping import POST_SAVE, PRE_SAVE, Wrapping, guards, is_wrapped
+from certwitness.registration.wrapping import Wrapping, guards, is_wrapped
+from certwitness.save import POST_SAVE, PRE_SAVE
 from certwitness.tracked import AT_REST
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class Left:
 
 @dataclass
 class Plan:
-    """All of it. `same`: what is as it shall be; `keep`: entries that the state file must have for that; `forget`:
-    entries of what is gone or put back; `absent`: names of CAs that certmonger has not."""
+    """All of it. `same`: entries of what is as it shall be; `forget`: entries of what is gone or put back; `absent`:
+    names of CAs that certmonger has not."""
 
     changes: list[Change] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)

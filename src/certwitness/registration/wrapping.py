@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from certwitness import places
 from certwitness.config import DEFAULT_PATH
 from certwitness.registration.command_line import CommandLineError, Word, quote, shown, split, words
+from certwitness.save import POST_SAVE, PRE_SAVE
 from certwitness.submit import HELPER_DIRECTORIES, is_program, real_helpers
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ CAS = (
     "IPA",
 )
 GUARD = "ipa-server-guard"
-PRE_SAVE, POST_SAVE = "pre-save", "post-save"
 # Ours that bear the name of what they wrap, and ours that are given what to run.
 DROP_INS = ("dogtag-ipa-ca-renew-agent-submit", "dogtag-ipa-renew-agent-submit", "ipa-submit")
 RUNNERS = ("submit", PRE_SAVE, POST_SAVE)
