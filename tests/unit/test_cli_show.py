@@ -12,7 +12,7 @@ import pytest
 from certwitness.cli import run
 from certwitness.cli.show import choose
 from certwitness.errors import CertwitnessError
-from certwitness.events import renewals
+from certwitness.events import fold
 from tests.unit import events_factory as make
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -176,7 +176,7 @@ def test_unknown(config: str, which: str, capsys: pytest.CaptureFixture[str]) ->
 
 def test_nickname_that_looks_like_a_trace() -> None:
     """A request id of digits only is a nickname first."""
-    found = renewals.fold([make.ended(nickname="20261123190541"), make.ended(2, trace_id="20261123190541" + "0" * 18)])
+    found = fold.fold([make.ended(nickname="20261123190541"), make.ended(2, trace_id="20261123190541" + "0" * 18)])
     assert choose(found, "20261123190541").nickname == "20261123190541"
     with pytest.raises(CertwitnessError, match="no renewal"):
         choose(found, "20261123190542")

@@ -14,7 +14,7 @@ from cryptography import x509
 
 from certwitness import landing
 from certwitness.cli import run, status
-from certwitness.events import renewals
+from certwitness.events import fold
 from certwitness.findings import Finding
 from certwitness.landing import Holding
 from certwitness.overview import NextTry, Row
@@ -44,7 +44,7 @@ def row(
 
 
 def rows() -> list[Row]:
-    unreachable, issued = renewals.fold([*events.issued(), events.ended(9, code=3, trace="two", nickname="x")])[::-1]
+    unreachable, issued = fold.fold([*events.issued(), events.ended(9, code=3, trace="two", nickname="x")])[::-1]
     soon = NextTry(make.NOW + timedelta(hours=5, minutes=1), "", "")
     never = NextTry(None, "never", "")
     return [

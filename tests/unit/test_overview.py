@@ -10,7 +10,7 @@ import pytest
 
 from certwitness import landing, overview
 from certwitness.errors import StoreError
-from certwitness.events import renewals
+from certwitness.events import fold
 from certwitness.findings import Finding
 from certwitness.landing import Holding
 from certwitness.overview import NextTry, Row
@@ -98,15 +98,15 @@ def test_next_try_without_certmonger() -> None:
 
 def test_the_log_knows_the_next_try_better() -> None:
     """What the log says of the next try counts, unless that is past, or the certificate was issued."""
-    unreachable = renewals.fold([events.ended(code=3)])[0]
+    unreachable = fold.fold([events.ended(code=3)])[0]
     assert unreachable.next["retry_at"][:10] == "2026-11-30"
     found = overview.next_try(make.request(status="CA_UNREACHABLE"), unreachable, END, make.NOW)
     assert (found.at or make.NOW).strftime("%Y-%m-%d %H:%M") == "2026-11-30 19:26"
     late = make.NOW + timedelta(days=30)
     assert "at the latest" in overview.next_try(make.request(status="CA_UNREACHABLE"), unreachable, END, late).text
-    torn = renewals.fold([events.ended(code=3, next={"retry_at": "soon"})])[0]
+    torn = fold.fold([events.ended(code=3, next={"retry_at": "soon"})])[0]
     assert "at the latest" in overview.next_try(make.request(status="CA_UNREACHABLE"), torn, END, make.NOW).text
-    assert "look about" in overview.next_try(make.request(), renewals.fold(events.issued())[0], END, make.NOW).text
+    assert "look about" in overview.next_try(make.request(), fold.fold(events.issued())[0], END, make.NOW).text
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_the_log_knows_the_next_try_better() -> None:
 )
 def test_the_hook_that_certmonger_waits_for(status: str, phase: str, waits: bool) -> None:
     """It is named, with its pid and since when it runs; not one that was killed earlier."""
-    (renewal,) = renewals.fold(events.issued())
+    (renewal,) = fold.fold(events.issued())
     renewal.hook = {"phase": phase, "command": ["/x/restart_httpd"], "pid": 7, "timestamp": "2026-11-23T20:00:00.1Z"}
     words = f"certmonger waits for the {phase} command restart_httpd (pid 7), which runs since 2026-11-23 20:00:00 UTC"
     assert (words in overview.next_try(make.request(status=status), renewal, END, make.NOW).text) is waits
@@ -133,7 +133,7 @@ def test_the_hook_that_certmonger_waits_for(status: str, phase: str, waits: bool
 def test_json_form() -> None:
     """The stable form has the places, the request, the renewal and the next try."""
     place = Holding("users", make.PKIDBUSER, landing.OTHER, reason="description names serial 10")
-    renewal = renewals.fold(events.issued())[0]
+    renewal = fold.fold(events.issued())[0]
     form = row(make.tracked(), place, findings=(make.USER_CERTIFICATE,), renewal=renewal).as_json()
     assert form["level"] == "CRITICAL"
     assert form["places"] == [

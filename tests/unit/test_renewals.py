@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certwitness.events import renewals
+from certwitness.events import fold
 from certwitness.events.renewals import CRITICAL, OK, UNKNOWN, WARNING, Renewal
 from tests.unit import events_factory as make
 
@@ -18,7 +18,7 @@ NOW = make.stamp(3600)
 
 
 def one(*events: make.Event) -> Renewal:
-    found = renewals.fold(events)
+    found = fold.fold(events)
     assert len(found) == 1
     return found[0]
 
@@ -38,7 +38,7 @@ def test_issued_in_three_runs() -> None:
 
 def test_data_operations_and_other_events_are_no_renewal() -> None:
     """Only runs of SUBMIT and POLL make renewals."""
-    folding = renewals.Fold()
+    folding = fold.Fold()
     for event in (make.data_operation(), {**make.started(), "event": "gate.checked"}):
         folding.add(event)
     assert folding.finish() == []
@@ -182,7 +182,7 @@ def test_store_that_worked_in_the_end() -> None:
 
 def test_superseded() -> None:
     """An open renewal whose certificate went on as a newer one is superseded, and no longer counts."""
-    first, second = renewals.fold([make.ended(1), *make.issued("two", at=10)])
+    first, second = fold.fold([make.ended(1), *make.issued("two", at=10)])
     assert (first.state, first.continued_by, first.next_text()) == ("superseded", second.trace_id, "")
     assert second.trace_id[:8] in first.meaning()
     assert (second.state, second.continued_by) == ("issued", "")
@@ -190,14 +190,14 @@ def test_superseded() -> None:
 
 def test_decided_renewals_keep_their_state() -> None:
     """What was rejected stays rejected when the next threshold begins another renewal."""
-    first, second = renewals.fold([make.ended(1, code=2), make.ended(9, code=2, trace="two")])
+    first, second = fold.fold([make.ended(1, code=2), make.ended(9, code=2, trace="two")])
     assert (first.state, first.continued_by) == ("rejected", second.trace_id)
     assert second.continued_by == ""
 
 
 def test_same_nickname_with_another_key_is_another_certificate() -> None:
     """Two databases may hold a Server-Cert each."""
-    first, second = renewals.fold(
+    first, second = fold.fold(
         [make.ended(1), make.ended(2, trace="two", key=make.digest("b"), previous=make.certificate(key="b"))]
     )
     assert (first.state, first.continued_by, second.state) == ("unreachable", "", "unreachable")
@@ -207,14 +207,14 @@ def test_rekeyed_certificate_is_the_same() -> None:
     """A renewal with a new key continues that of the certificate it replaces; so does the one after it."""
     rekeyed = make.ended(2, trace="two", key=make.digest("b"), previous=make.certificate(key="a"))
     later = make.ended(3, trace="three", key=make.digest("b"), previous=make.certificate(11, key="b"))
-    first, second, third = renewals.fold([make.ended(1), rekeyed, later])
+    first, second, third = fold.fold([make.ended(1), rekeyed, later])
     assert (first.continued_by, second.continued_by, third.continued_by) == (second.trace_id, third.trace_id, "")
 
 
 def test_runs_without_identity_are_apart() -> None:
     """Where neither nickname nor key is known nothing is superseded."""
     nobody: dict[str, Any] = {"nickname": None, "key": None}
-    first, second = renewals.fold([make.ended(1, **nobody), make.ended(2, trace="two", **nobody)])
+    first, second = fold.fold([make.ended(1, **nobody), make.ended(2, trace="two", **nobody)])
     assert (first.state, second.state, first.name) == ("unreachable", "unreachable", "?")
 
 
@@ -231,8 +231,8 @@ def test_previous_stays_when_not_repeated() -> None:
 
 def test_newest_first() -> None:
     """Renewals are ordered by their last event."""
-    found = renewals.fold([make.ended(1), make.ended(2, trace="two", nickname="x"), make.ended(3, attempt=2)])
-    assert [renewal.trace_id for renewal in renewals.newest_first(found)] == [
+    found = fold.fold([make.ended(1), make.ended(2, trace="two", nickname="x"), make.ended(3, attempt=2)])
+    assert [renewal.trace_id for renewal in fold.newest_first(found)] == [
         make.digest("one", 32),
         make.digest("two", 32),
     ]
@@ -304,7 +304,7 @@ def test_a_look_ends_the_doubt_about_the_tenth_failure() -> None:
 
 def test_a_look_without_its_renewal_is_passed_over() -> None:
     """A look whose runs are rotated away makes no renewal, and one that this version does not know says nothing."""
-    assert renewals.fold([make.verified()]) == []
+    assert fold.fold([make.verified()]) == []
     assert one(*make.issued(), {**make.verified(), "outcome": "lost"}).outcome == ""
 
 
@@ -331,7 +331,7 @@ def test_outcomes_of_any_type(change: dict[str, Any]) -> None:
 def test_fields_of_any_type(changes: list[dict[str, Any]]) -> None:
     """An event whose fields have the wrong types never raises, in the fold or in what is made of it."""
     events = [{**make.ended(attempt=number), **change} for number, change in zip(itertools.count(1), changes)]
-    for renewal in renewals.fold(events):
+    for renewal in fold.fold(events):
         assert renewal.status(NOW) in (OK, WARNING, CRITICAL, UNKNOWN)
         assert isinstance(renewal.meaning() + renewal.next_text() + renewal.name, str)
         assert renewal.as_json(NOW)["trace_id"] == make.digest("one", 32)
@@ -340,7 +340,7 @@ def test_fields_of_any_type(changes: list[dict[str, Any]]) -> None:
 def test_a_hook_that_runs() -> None:
     """A hook is known until its own end; another's end, and one of an unknown renewal, change nothing."""
     begun = [*make.issued(), make.hook(4), make.hook(4, trace="other"), make.hook_ended(5, phase="pre-save")]
-    (renewal,) = renewals.fold(begun)
+    (renewal,) = fold.fold(begun)
     assert (renewal.hook["phase"], renewal.hook["pid"]) == ("post-save", 4713)
-    (renewal,) = renewals.fold([*begun, make.hook_ended(6)])
+    (renewal,) = fold.fold([*begun, make.hook_ended(6)])
     assert renewal.hook == {}

@@ -19,7 +19,7 @@ from certwitness.cli.options import (
     problems_as_json,
     report_problems,
 )
-from certwitness.events import reader, renewals
+from certwitness.events import fold, reader, renewals
 from certwitness.events.renewals import CRITICAL, OK, UNKNOWN, WARNING, Renewal
 from certwitness.render.tables import Cell, Column, on_terminal, print_table, width
 from certwitness.render.text import moment, shorten
@@ -65,13 +65,13 @@ def command(
     earliest = _stamp(moment_of(since, now)) if since is not None else ""
     path = configuration(ctx).events_file
     problems = reader.Problems()
-    folding = renewals.Fold()
+    folding = fold.Fold()
     skipped = _Counter()
     for event in reader.read_log(path, problems.report, skipped.skip):
         folding.add(event)
     found = [
         renewal
-        for renewal in renewals.newest_first(folding.finish())
+        for renewal in fold.newest_first(folding.finish())
         if renewal.last >= earliest
         and (cert is None or fnmatchcase(renewal.nickname or "", cert) or renewal.nickname == cert)
         and (ca is None or renewal.ca == ca)

@@ -20,7 +20,7 @@ from certwitness.cli.options import (
     report_problems,
 )
 from certwitness.errors import CertwitnessError
-from certwitness.events import reader, renewals
+from certwitness.events import fold, reader, renewals
 from certwitness.events.renewals import Renewal
 from certwitness.render.runs import Event
 from certwitness.render.tables import on_terminal, styled, width
@@ -41,7 +41,7 @@ def command(ctx: click.Context, which: str | None, as_json: bool) -> None:
     """
     path = configuration(ctx).events_file
     problems = reader.Problems()
-    folding = renewals.Fold()
+    folding = fold.Fold()
     for event in reader.read_log(path, problems.report, reader.is_data_operation):
         folding.add(event)
     found = folding.finish()
@@ -77,7 +77,7 @@ def choose(found: list[Renewal], which: str | None) -> Renewal:
 
     Raises CertwitnessError if there is none, or more than one trace begins so.
     """
-    newest = list(renewals.newest_first(found))
+    newest = list(fold.newest_first(found))
     if which is None:
         return newest[0]
     named = [renewal for renewal in newest if renewal.nickname == which]

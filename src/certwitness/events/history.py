@@ -8,7 +8,7 @@ from collections.abc import Collection
 from typing import Any
 
 from certwitness.errors import LogError
-from certwitness.events import reader, renewals
+from certwitness.events import fold, reader
 from certwitness.events.fields import mapping, mappings, text
 from certwitness.events.renewals import Renewal
 
@@ -29,7 +29,7 @@ class History:
     @classmethod
     def read(cls, path: str) -> History:
         """Of the log at `path`; without any, nothing is known. Raises LogError where it cannot be read."""
-        history, folding = cls(), renewals.Fold()
+        history, folding = cls(), fold.Fold()
         try:
             for event in reader.read_log(path, lambda _: None, reader.is_data_operation):
                 folding.add(event)
