@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Callable
 
 import pytest
 
@@ -26,6 +27,7 @@ from tests.lab.world import SUBSYSTEM, World
 pytestmark = pytest.mark.lab
 
 PROGRAM = "from certwitness.cli import main; main()"
+SERVICES_S = 120  # for systemd and the three services
 INSIDE = (
     """\
 set -e
@@ -67,7 +69,7 @@ for name in verify registration; do
     echo "== $name: status $?"
     cat /run/said.certwitness-$name
 done
-until grep -q watching /run/said.certwitness-watch; do sleep 0.05; done
+until grep -q watching /run/said.certwitness-watch || [ -e "{server}/stop" ]; do sleep 0.05; done
 pid=$(systemctl --user show -p MainPID --value certwitness-watch.service)
 echo "== watch:"
 grep -E '^(CapBnd|NoNewPrivs|Seccomp):' "/proc/$pid/status"
@@ -106,6 +108,13 @@ def test_services_do_their_work(tmp_path: Path) -> None:
     assert f"{SUBSYSTEM}: the renewed certificate landed everywhere it must be" in parts["watch"], printed
 
 
+def _wait(inside: subprocess.Popen[bytes], patience_s: float, condition: Callable[[], bool] = lambda: False) -> None:
+    """Until it has ended, or `condition` is true, or that is over."""
+    deadline = time.monotonic() + patience_s
+    while inside.poll() is None and not condition() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
 def boot(world: World, there: Host, tmp_path: Path) -> str:
     """Run INSIDE in a cgroup and namespaces of its own, and renew a certificate when it says so. Returns what it
     printed."""
@@ -133,15 +142,14 @@ def boot(world: World, there: Host, tmp_path: Path) -> str:
     with output.open("w") as printed:
         inside = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=printed, stderr=printed, cwd="/")
     try:
-        while inside.poll() is None and not (server / "go").exists():
-            time.sleep(0.1)
-        if inside.poll() is None:
+        _wait(inside, SERVICES_S, (server / "go").exists)
+        if (server / "go").exists():
             world.renew(SUBSYSTEM, timeout=120)
-            deadline = time.monotonic() + PATIENCE_S
-            while inside.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.1)
-            (server / "stop").touch()
+            _wait(inside, PATIENCE_S)
+        (server / "stop").touch()
         inside.wait(timeout=PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        raise TimeoutError(output.read_text()) from None
     finally:
         inside.kill()
         inside.wait()

@@ -100,7 +100,7 @@ class Certmonger:
         self._wait_until(self._owns_its_name, "certmonger did not take its bus name")
 
     def stop(self) -> None:
-        """SIGTERM, as a service stop: certmonger first waits for the helpers that run, for as long as they take."""
+        """SIGTERM, as a service stop: certmonger first waits for the helpers that run. Raises TimeoutError."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
@@ -252,7 +252,7 @@ class Certmonger:
     def _end(self, number: signal.Signals) -> None:
         if self._daemon is not None:
             self._daemon.send_signal(number)
-            self._daemon.wait()
+            self.place.wait_for(self._daemon, PATIENCE_S)
 
     @staticmethod
     def _wait_until(condition: Callable[[], bool], complaint: str) -> None:

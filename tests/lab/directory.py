@@ -153,10 +153,10 @@ class Directory389:
         self.wait()
 
     def stop(self) -> None:
-        """Orderly stop."""
+        """Orderly stop. Raises TimeoutError: ns-slapd has been seen to hang in it (lab.md)."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait()
+            self.place.wait_for(self._process, PATIENCE_S)
 
     def kill(self) -> None:
         """The quick end, in 5 ms; the next start recovers the database."""

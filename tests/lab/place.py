@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Union
 
+from tests.lab.keeper import members
+
 Output = Union[int, IO[bytes]]
 
 # A socket's path has 108 bytes, and the longest name below a place is some 30 bytes long.
@@ -68,6 +70,16 @@ class Place:
         )
         self._children.append(child)
         return child
+
+    def wait_for(self, child: subprocess.Popen[bytes], patience_s: float) -> None:
+        """Wait for a child's end. Raises TimeoutError, which names all that still runs here."""
+        try:
+            child.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            there = ",".join(map(str, (self._keeper.pid, *members(self._keeper.pid))))
+            command = ["ps", "-ww", "-o", "pid,ppid,stat,wchan,etime,args", "-p", there]
+            running = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+            raise TimeoutError(f"{child.args!r} did not end in {patience_s:g} s; there are\n{running}") from None
 
     def log(self, name: str) -> IO[bytes]:
         """Open log/NAME for a child's output, to be closed by the caller once the child has it."""

@@ -115,4 +115,7 @@ class Dirsrv:
         """Orderly stop, as far as the fault lets it."""
         if self._faults.is_on("restart-dirsrv-fails"):
             raise ServiceError(refusal("restart", "dirsrv@IPADOMAIN-COM.service"))
-        self._directory.stop()
+        try:
+            self._directory.stop()
+        except TimeoutError as error:
+            raise ServiceError(f"Job for dirsrv@{INSTANCE}.service failed: {error}") from error
