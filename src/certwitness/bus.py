@@ -125,6 +125,15 @@ class Connection:
             (answer,) = self._exchange([message_bus.GetNameOwner(NAME)])
         return str(answer.body[0]) if answer.header.message_type is MessageType.method_return else ""
 
+    def process(self) -> int:
+        """certmonger's process ID, as the bus knows it; 0 while it is not there."""
+        from jeepney import MessageType
+        from jeepney.bus_messages import message_bus
+
+        with self._told():
+            (answer,) = self._exchange([message_bus.GetConnectionUnixProcessID(NAME)])
+        return int(answer.body[0]) if answer.header.message_type is MessageType.method_return else 0
+
     def signal(self, timeout_s: float | None) -> Signal | None:
         """The next signal; None if there is none within `timeout_s` (None: no limit)."""
         self.allow(timeout_s)

@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from jeepney import Message
 
 from certwitness import certmonger
 from certwitness.bus import NAME, Connection, get_all
@@ -131,16 +132,26 @@ def test_cas(daemon: Daemon) -> None:
     assert (cas["mine"].kind, cas["mine"].helper) == ("EXTERNAL", f"{daemon.directory}/helper --for 'a b'")
 
 
-def test_many_requests_are_read_in_little_time(daemon: Daemon) -> None:
+def test_many_requests_are_read_in_few_waits(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     """All calls are sent at once, so twenty more requests do not cost twenty waits."""
+    waits, exchange = list[int](), Connection._exchange
+
+    def counted(connection: Connection, messages: Iterable[Message]) -> list[Message]:
+        answers = exchange(connection, messages)
+        waits.append(len(answers))
+        return answers
+
+    monkeypatch.setattr(Connection, "_exchange", counted)
+    daemon.read()
+    before = len(waits)
     names = [f"many{number}" for number in range(20)]
     for name in names:
         daemon.lab.request(name, "mine", *daemon.pair(name), "-G", "EC", "-g", "256")
     try:
-        started = time.monotonic()
-        found = daemon.read()
-        assert len(found.requests) == 3 + len(names)
-        assert time.monotonic() - started < 1
+        waits.clear()
+        assert len(daemon.read().requests) == 3 + len(names)
+        assert len(waits) == before
+        assert max(waits) > len(names)
     finally:
         for name in names:
             daemon.lab.getcert("stop-tracking", "-i", name)
@@ -156,11 +167,9 @@ def test_what_vanishes_meanwhile_is_left_out(daemon: Daemon) -> None:
 def test_a_stopped_daemon_costs_the_time_limit(daemon: Daemon) -> None:
     """certmonger that waits for a hanging helper answers nobody."""
     os.kill(daemon.lab.pid, signal.SIGSTOP)
-    started = time.monotonic()
     try:
         with pytest.raises(StoreError, match=r"^certmonger: no answer in 0\.5 s"):
             daemon.read(0.5)
-        assert time.monotonic() - started < 2
     finally:
         os.kill(daemon.lab.pid, signal.SIGCONT)
     assert daemon.read().requests

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.lab
 
 DROP_INS = sorted((REPOSITORY / "install/systemd").glob("*.d/certwitness-gate.conf"))
 PROGRAM = "/usr/libexec/certwitness/start-gate"
+ASK = '[ ! -x "$$0" ] || exec "$$0" "$$@"'
 SYSTEMD = "/usr/lib/systemd/systemd"
 NAMESPACES = ("unshare", "-m", "-C", "-p", "--fork", "--mount-proc", "--kill-child", "--propagation", "private")
 HIDDEN = ("/run", "/tmp", "/var/tmp", "/usr/libexec")
@@ -40,11 +41,12 @@ class TestText:
     """What the files say, which systemd reads without a word where it does not know a key."""
 
     def test_one_program(self, drop_in: Path) -> None:
-        """Nothing but the gate, as root, before the start, for a service that it knows; its failure stops the start."""
+        """Nothing but the gate if it is there, as root, before the start, for a service that it knows; its failure
+        stops the start."""
         lines = [line for line in drop_in.read_text().splitlines() if line and not line.startswith("#")]
         unit = drop_in.parent.name.removesuffix(".service.d")
         name = f"{unit}%i" if unit.endswith("@") else unit
-        assert lines == ["[Service]", f"ExecStartPre=+{PROGRAM} {name}"]
+        assert lines == ["[Service]", f"ExecStartPre=+/bin/sh -c '{ASK}' {PROGRAM} {name}"]
         service = gate.named(name.replace("%i", "IPADOMAIN-COM"))
         assert service is not None
         assert service.name == unit.partition("@")[0]
@@ -110,8 +112,11 @@ printf '[Unit]\\nDefaultDependencies=no\\n' | tee /run/units/basic.target >/run/
     + BOOT
     + """\
 touch /run/said
-for step in blocked healed; do
-    [ "$step" = blocked ] || cp /run/server/right.conf /run/server/password.conf
+for step in blocked healed gone; do
+    case $step in
+        healed) cp /run/server/right.conf /run/server/password.conf ;;
+        gone) systemctl --user stop {unit}; cp /run/server/wrong.conf /run/server/password.conf; rm {program} ;;
+    esac
     echo "== $step: start"
     systemctl --user start {unit} 2>&1
     echo "== $step: status $?"
@@ -170,9 +175,10 @@ def server(tmp_path: Path) -> Path:
     key = key_of(SUBSYSTEM)
     database.import_pair(SUBSYSTEM, key, TestCA().issue(subject("CA Subsystem"), key.public_key()))
     (stage / "right.conf").write_text("internal=Secret.123\n")
+    (stage / "wrong.conf").write_text("internal=Wrong.123\n")
     (stage / "old").touch()
     os.utime(stage / "old", (0, 0))  # what systemd-tmpfiles would remove first
-    (stage / "password.conf").write_text("internal=Wrong.123\n")
+    shutil.copy(stage / "wrong.conf", stage / "password.conf")
     configuration = Path(empty_host.configure(stage))
     text = f"{configuration.read_text()}[state]\ndirectory = {stage}/state\n"
     configuration.write_text(text.replace(str(stage), "/run/server").replace(str(stage).replace("/", "%2F"), "nowhere"))
@@ -214,19 +220,22 @@ WHY_NOT = why_not()
 
 @pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
 def test_a_real_systemd(server: Path, tmp_path: Path) -> None:
-    """What is proven to fail is not started: systemctl says so, and the unit's output why; healed, it starts."""
+    """What is proven to fail is not started: systemctl says so, and the unit's output why; healed, it starts. Without
+    the gate's program, too, whatever is wrong."""
     before = listing(tmp_path)
     printed = boot(server)
     assert listing(tmp_path) == before != []
     parts = dict(re.findall(r"^== (\w+: \w+)[^\n]*\n(.*?)(?=^== )", printed, re.MULTILINE | re.DOTALL))
     status = re.findall(r"^== \w+: status (\d+)$", printed, re.MULTILINE)
-    assert status == ["1", "0"], printed
+    assert status == ["1", "0", "0"], printed
     assert "control process exited with error code" in parts["blocked: start"]
     assert "certwitness-gate.conf" in parts["blocked: status"]
-    assert re.search(rf"ExecStartPre={PROGRAM} {UNIT} \(code=exited, status=2", parts["blocked: status"])
+    assert re.search(rf"ExecStartPre=/bin/sh -c .* {PROGRAM} {UNIT} \(code=exited, status=2", parts["blocked: status"])
     assert parts["blocked: result"].split() == ["Result=exit-code", "ActiveState=failed"]
     assert "pki-tomcatd: BLOCK: pki-tomcatd will not start: it cannot open its NSS database" in parts["blocked: said"]
     assert "wrong PIN in /run/server/password.conf" in parts["blocked: said"]
     assert "start it all the same: certwitness release pki-tomcatd" in parts["blocked: said"]
     assert parts["healed: result"].split() == ["Result=success", "ActiveState=active"]
     assert "pki-tomcatd: ALLOW" in parts["healed: said"]
+    assert parts["gone: result"].split() == ["Result=success", "ActiveState=active"]
+    assert parts["gone: said"] == ""

@@ -95,9 +95,10 @@ class ServiceManager:
         for directory in dict.fromkeys((unit, re.sub("@.*", "@", unit))):
             for drop_in in sorted((self._drop_ins / f"{directory}.service.d").glob("*.conf")):
                 for command in re.findall(r"^ExecStartPre=\+(.*)$", drop_in.read_text(), re.MULTILINE):
-                    done = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False)
+                    words = shlex.split(command.replace("$$", "$"))  # systemd.service(5)
+                    done = subprocess.run(words, capture_output=True, text=True, check=False)
                     with open(self._journal, "a", encoding="utf-8") as journal:
-                        program = shlex.split(command)[0].rpartition("/")[2]
+                        program = words[0].rpartition("/")[2]
                         journal.writelines(f"{program}[0]: NOTICE {line}\n" for line in done.stdout.splitlines())
                     if done.returncode:
                         raise ServiceError(refusal("start", f"{unit}.service"))

@@ -108,6 +108,10 @@ class FakeConnection:
     def allow(self, timeout_s: float) -> None:
         assert timeout_s > 0
 
+    def process(self) -> int:
+        """That of nobody."""
+        return 0
+
     def __enter__(self) -> FakeConnection:
         return self
 
@@ -178,7 +182,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     for unit in ("httpd.service", "dirsrv@.service"):
         source = tmp_path / "install" / f"{unit}.d" / "certwitness-gate.conf"
         source.parent.mkdir(parents=True)
-        source.write_text(f"# why\n[Service]\nExecStartPre=+/usr/libexec/certwitness/start-gate {unit}\n")
+        source.write_text(f"# why\n[Service]\nExecStartPre=+/bin/sh /usr/libexec/certwitness/start-gate {unit}\n")
     there.units.mkdir()
     sections = {"events": f"file = {tmp_path}/log/events.jsonl", "state": f"directory = {tmp_path}/state"}
     sections["registration"] = f"units = {there.units}\nreapply = yes"

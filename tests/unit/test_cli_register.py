@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator
 
 from certwitness import places
 from certwitness.bus import Call
+from certwitness.cli import registration as registration_command
 from certwitness.cli import run
 from certwitness.cli.registering import UNITS
 from certwitness.errors import StoreError
@@ -172,7 +173,7 @@ def test_gate(host: Place, capsys: pytest.CaptureFixture[str]) -> None:
     mine.write_text("")
     assert say(host, capsys, "register", "--gate", "--yes")[0] == 0
     written = host.units / "dirsrv@.service.d" / "certwitness-gate.conf"
-    assert written.read_text() == f"# why\n[Service]\nExecStartPre=+{host.ours}/start-gate dirsrv@.service\n"
+    assert written.read_text() == f"# why\n[Service]\nExecStartPre=+/bin/sh {host.ours}/start-gate dirsrv@.service\n"
     assert [stat.S_IMODE(path.stat().st_mode) for path in (written, written.parent)] == [0o644, 0o755]
     assert say(host, capsys, "unregister", "--gate", "--yes")[0] == 0
     assert not written.parent.exists()
@@ -189,12 +190,12 @@ def test_the_gate_needs_no_certmonger_to_go(host: Place, capsys: pytest.CaptureF
     assert list(host.units.iterdir()) == []
 
 
-def test_the_gate_is_not_set_where_it_would_stop_every_start(host: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_gate_is_not_set_where_it_could_not_be_asked(host: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """start-gate is not there."""
     os.unlink(f"{host.ours}/start-gate")
     status, out, _ = say(host, capsys, "register", "--gate", "--yes")
     assert (status, list(host.units.iterdir())) == (1, [])
-    assert "unit httpd.service: not set, the service would not start any more" in out
+    assert "unit httpd.service: not set, it could not be run" in out
 
 
 def test_a_drop_in_is_not_written_through_a_link(host: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -499,9 +500,12 @@ def test_what_could_not_run_is_not_set(host: Place, capsys: pytest.CaptureFixtur
     assert len(host.certmonger.asked) == 2
 
 
-@pytest.mark.parametrize("content", [None, "", "[]", "{", '{"entries": [{"what": "ca"}, 3], "hooks": 1}', "\xff"])
-def test_a_lost_state_file(host: Place, capsys: pytest.CaptureFixture[str], content: str | None) -> None:
-    """The original is read from the wrapped command; register makes the file anew."""
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(None, 0), ("", 1), ("[]", 0), ("{", 1), ('{"entries": [{"what": "ca"}, 3], "hooks": 1}', 0), ("\xff", 1)],
+)
+def test_a_lost_state_file(host: Place, capsys: pytest.CaptureFixture[str], content: str | None, told: int) -> None:
+    """The original is read from the wrapped command; register makes the file anew, and tells one that is no JSON."""
     before = values(host)
     file = host.directory / "state" / "registration.json"
     assert say(host, capsys, "register", "--hooks", "--gate", "--yes")[0] == 0
@@ -511,8 +515,8 @@ def test_a_lost_state_file(host: Place, capsys: pytest.CaptureFixture[str], cont
     else:
         file.write_bytes(content.encode("latin-1"))
     status, out, _ = say(host, capsys, "registration")
-    assert (status, "the state file does not know it" in out) == (0, True)
-    assert say(host, capsys, "register", "--hooks", "--gate", "--yes")[0] == 0
+    assert (status, "the state file does not know it" in out) == (told, True)
+    assert say(host, capsys, "register", "--hooks", "--gate", "--yes")[0] == told
     assert state_of(host)["entries"] == kept["entries"]
     file.unlink()
     assert say(host, capsys, "unregister", "--yes")[0] == 0
@@ -567,6 +571,57 @@ def test_a_state_file_that_lacks_the_original(host: Place, capsys: pytest.Captur
     assert say(host, capsys, then, *(() if then == "registration" else ("--yes",)))[0] == 0
     assert say(host, capsys, "unregister", "--yes")[0] == 0
     assert values(host) == before
+
+
+@pytest.mark.parametrize("damage", ["others can write it", "no JSON"])
+def test_a_state_file_that_cannot_be_used_is_kept(host: Place, capsys: pytest.CaptureFixture[str], damage: str) -> None:
+    """What it says may be known to nobody else: it is set aside and told, also by `registration`."""
+    before = values(host)
+    say(host, capsys, "register", "--hooks", "--gate", "--yes")
+    path = host.directory / "state" / "registration.json"
+    if damage == "no JSON":
+        path.write_text("{")
+    else:
+        path.chmod(0o664)
+    text = path.read_text()
+    assert say(host, capsys, "registration")[0] == 1
+    status, out, err = say(host, capsys, "register", "--hooks", "--gate", "--yes")
+    assert (status, f"{path}.unusable" in out, str(path) in err) == (1, True, True)
+    assert path.with_suffix(".json.unusable").read_text() == text
+    assert say(host, capsys, "registration")[0] == 0
+    assert say(host, capsys, "unregister", "--yes")[0] == 0
+    assert values(host) == before
+
+
+def test_what_is_unregistered_meanwhile_is_not_put_back(
+    host: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The timer has made its plan when an administrator unregisters; what was drifted before stays as it is now."""
+    say(host, capsys, "register", "--gate", "--hooks", "--yes")
+    for there in host.certmonger.objects.values():
+        if there["nickname"][1] == AGENT:
+            there["external-helper"] = ("s", f"{host.real}/{AGENT}-submit -vv")
+    plan, unregistered = registration_command._mending, list[object]()
+
+    def late(*arguments: Any) -> Any:
+        made = plan(*arguments)
+        unregistered.append(say(host, capsys, "unregister", "--yes")[0])
+        unregistered.append(values(host))
+        return made
+
+    monkeypatch.setattr(registration_command, "_mending", late)
+    status, out, _ = say(host, capsys, "registration", "--reapply")
+    assert unregistered == [0, values(host)]
+    assert (status, "it was unregistered meanwhile" in out) == (0, True)
+
+
+def test_a_wrapped_hook_with_more_words_under_another_id(host: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """A request that was tracked anew, and whose wrapped command somebody changed: our part goes, the rest stays."""
+    say(host, capsys, "register", "--hooks", "--yes")
+    there = next(one for one in host.certmonger.objects.values() if one["nickname"][1] == "20261123190542")
+    there.update({"nickname": ("s", "20270101000000"), POST: ("s", f"{there[POST][1]} more")})
+    assert say(host, capsys, "unregister", "--yes")[0] == 0
+    assert there[POST][1] == f"{host.ipa}/restart_dirsrv EXAMPLE-COM more"
 
 
 def test_a_ca_that_is_gone_is_forgotten_by_register(host: Place, capsys: pytest.CaptureFixture[str]) -> None:

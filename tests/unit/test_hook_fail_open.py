@@ -252,13 +252,15 @@ def test_a_journal_that_takes_nothing(
 ) -> None:
     """It costs the report, and no time: not even where the stub is alone."""
     shutil.rmtree(tree.package)
+    stub = tree.hooks / "pre-save"
+    stub.write_text(stub.read_text().replace("longest=5 ", "longest=300 "))
     listener, prefix = dev_log
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as filler:
         filler.setblocking(False)
         fill(filler, listener.getsockname())
     begun = time.monotonic()
     assert run([*prefix, *tree.hooked([command])]) == 3
-    assert time.monotonic() - begun < 4  # the stub gives the journal five seconds
+    assert time.monotonic() - begun < 100  # the stub gives the journal three times that here
 
 
 def test_nothing_of_ours_in_the_environment_of_sh(tree: HookTree, tmp_path: Path) -> None:

@@ -333,12 +333,12 @@ def test_damaged_outputs(leaf: x509.Certificate, authority: Authority, data: st.
 @pytest.mark.parametrize("unit", [b"\n", b"-----BEGIN\n", b"-----BEGIN\n-----END\n", b"-----END", b"A", b"\n ", b"{"])
 def test_time_is_linear(unit: bytes) -> None:
     """Output made to confuse the decoders takes no longer than other output."""
-    started = time.monotonic()
+    started = time.process_time()
     stdout = b"-----BEGIN\n" + unit * (200_000 // len(unit)) + b"x-----END"
     for code in (0, 1, 2, 5):
         decode(code, stdout)
         harmful(code, stdout, len(stdout))
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_deep_json() -> None:

@@ -175,9 +175,9 @@ def test_any_text(text: str, challenge: bool) -> None:
 )
 def test_time_is_linear(unit: str) -> None:
     """Text made to confuse patterns takes no longer than other text."""
-    started = time.monotonic()
+    started = time.process_time()
     redact_text(unit * (100_000 // len(unit)), has_challenge_password=True)
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_cheap_to_import() -> None:

@@ -178,13 +178,13 @@ def test_a_hook_that_somebody_changed(place: Place, say: Say) -> None:
             "{ours}/start-gate",
             "httpd.service",
             "drop-in",
-            "start-gate is not there, or cannot be executed: the service",
+            "start-gate is not there, or cannot be executed: the service starts, and nobody",
         ),
     ],
 )
 @pytest.mark.parametrize("how", ["gone", "not executable"])
 def test_a_program_that_is_gone(place: Place, say: Say, gone: str, name: str, field: str, why: str, how: str) -> None:
-    """Ours, or the real one: renewals or starts fail, so it is CRITICAL; nothing that could not run is put back."""
+    """Ours, or the real one: renewals fail, or starts are not judged; nothing that could not run is put back."""
     words = {"ours": place.ours, "real": place.real, "ipa": place.ipa}
     path = gone.format(**words)
     if how == "gone":
@@ -195,7 +195,7 @@ def test_a_program_that_is_gone(place: Place, say: Say, gone: str, name: str, fi
     found = standing(say, name, field)
     assert (found["standing"], why.format(**words) in found["why"]) == ("cannot run", True)
     status, out = say("registration")
-    assert (status, "cannot run: renewals or starts fail" in out) == (2, True)
+    assert (status, "cannot run: renewals fail, or starts are not judged" in out) == (2, True)
     assert say("registration", "--reapply")[0] == 2
     if gone.startswith("{ours}"):
         program(path)

@@ -45,7 +45,7 @@ def command(ctx: click.Context, reapply: bool, as_json: bool) -> None:
     if problem:
         click.echo(f"certwitness: {problem}", err=True)
     found = _look(config, known, wrapping)
-    status = _status(found)
+    status = max(_status(found), WARNING if problem else 0)
     if not (reapply and status):
         if as_json:
             click.echo(json.dumps({"status": status, "registration": [one.as_json() for one in found]}, indent=1))

@@ -23,7 +23,7 @@ from certwitness.registration import state as states
 from certwitness.registration import units
 from certwitness.registration.command_line import shown
 from certwitness.registration.plan import Change, Left, Plan
-from certwitness.registration.state import CA, UNIT, Entry, State
+from certwitness.registration.state import CA, REQUEST, UNIT, Entry, State
 from certwitness.registration.wrapping import Wrapping
 from certwitness.tracked import AT_REST
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 # For an answer of a certmonger that waits for a helper, and for a request to come to rest, before and after its change.
 ANSWER_S, SETTLE_S = 60.0, 120.0
+# certmonger runs a changed helper within some milliseconds.
+BEGUN_S = 0.5
 _PAUSE_S = 0.1
 
 REGISTER, UNREGISTER, REAPPLY = "register", "unregister", "reapply"
@@ -72,18 +74,22 @@ class _Work:
         self._outcome = Outcome()
         self._settled: list[Change] = []  # done or left
         self._trace_id = log.new_trace_id()
-        self._state = State()
+        self._state = self._registered = State()  # as it is kept, and as it was when nobody else could change it
 
     def run(self, bus: str, flags: Mapping[str, bool]) -> Outcome:
         outcome, plan = self._outcome, self._plan
-        stored, _ = states.read(self._config)  # what is wrong with it was told with the plan
+        stored, unusable = states.read(self._config)  # why was told with the plan
         known = {entry.key: entry for entry in stored.entries}
         same = [replace(entry, done=True) for entry in plan.same if self._why != UNREGISTER]
-        same = [entry for entry in same if known.get(entry.key) != entry]
+        self._registered = stored
+        same = [entry for entry in same if known.get(entry.key) != entry and self._is_still_wanted(entry)]
         hooks, gate = flags.get("hooks", stored.hooks), flags.get("gate", stored.gate)
         with ExitStack() as stack:
             ask = any(change.entry.what != UNIT for change in plan.changes)
             connection = stack.enter_context(Connection(bus, ANSWER_S)) if ask else None
+            if unusable:
+                aside = states.set_aside(self._config)
+                outcome.problems.append(f"what was replaced before is not known: {aside} is the state file as it was")
             self._state = stored
             self._keep(replace(stored.with_(*same).without(*plan.forget), hooks=hooks, gate=gate))
             self._all(connection)
@@ -97,6 +103,9 @@ class _Work:
         outcome = self._outcome
         for _, group in groupby(self._plan.changes, key=lambda change: (change.entry.what, change.path)):
             changes = list(group)
+            if not all(self._is_still_wanted(change.entry) for change in changes):
+                self._leave(changes, "it was unregistered meanwhile")
+                continue
             if self._asked and not outcome.stopped:
                 outcome.stopped = self._asked_to_end()
             if outcome.stopped:
@@ -134,7 +143,10 @@ class _Work:
         if not wanted:
             return
         self._intend(wanted)
+        ran = _children(connection) if entry.what == CA else None
         self._set(connection, wanted)
+        if ran is not None:
+            self._let_helpers_end(connection, ran)
         found = self._rested(connection, changes[0])
         for change in wanted:
             if found is None or _text(found, change.entry.field) != change.after:
@@ -143,6 +155,11 @@ class _Work:
         if found is not None and not _is_at_rest(entry, found) and not self._asked:
             status = _text(found, "status")
             raise StoreError(STORE, f"{entry.name}: set, and {status} for {SETTLE_S:g} s since: the helper may hang")
+
+    def _is_still_wanted(self, entry: Entry) -> bool:
+        """What is put back was planned by a state file that may say something else by now: somebody unregistered."""
+        all_of_them = {REQUEST: self._registered.hooks, UNIT: self._registered.gate}.get(entry.what, False)
+        return self._why != REAPPLY or all_of_them or entry.key in {one.key for one in self._registered.entries}
 
     def _is_to_be_made(self, change: Change, now: str) -> bool:
         if now == change.after:  # by another certwitness, since the plan was made
@@ -182,6 +199,19 @@ class _Work:
                 return found
             time.sleep(_PAUSE_S)
 
+    def _let_helpers_end(self, connection: Connection, ran: set[int]) -> None:
+        """Wait for what certmonger runs since the change of a CA, that of the next one not to come on top of it. `ran`
+        are those from before: a renewal may take hours."""
+        begun = time.monotonic()
+        seen = False
+        while not self._asked and time.monotonic() < begun + (SETTLE_S if seen else BEGUN_S):
+            connection.allow(ANSWER_S)
+            runs = bool((_children(connection) or set()) - ran)
+            if seen and not runs:
+                return
+            seen = seen or runs
+            time.sleep(_PAUSE_S)
+
     def _asked_to_end(self) -> str:
         return f"asked to end ({signal.Signals(self._asked[0]).name})"
 
@@ -216,6 +246,16 @@ class _Work:
     def _leave(self, changes: list[Change], why: str) -> None:
         self._outcome.left += [Left(change.entry.what, change.entry.name, why) for change in changes]
         self._settled += changes
+
+
+def _children(connection: Connection) -> set[int] | None:
+    """The processes that certmonger runs; None where that cannot be seen."""
+    pid = connection.process()
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            return set(map(int, file.read().split()))
+    except OSError:
+        return None
 
 
 @contextmanager

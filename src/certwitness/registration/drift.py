@@ -100,7 +100,7 @@ def gate(config: Config, state: State) -> Iterator[Standing]:
         if not one.now:
             standing, why = (DRIFTED, f"{one.path} is gone") if known else (NOT_REGISTERED, "")
         elif fault:
-            standing, why = CANNOT_RUN, f"{fault}: the service does not start"
+            standing, why = CANNOT_RUN, f"{fault}: the service starts, and nobody asks whether it can"
         elif one.now != one.wanted:
             standing, why = DRIFTED, f"{one.path} is not what this certwitness would write"
         else:

@@ -143,12 +143,12 @@ def register_gate(plan: Plan, config: Config) -> None:
     plan.left += [Left(UNIT, unit, why) for unit, why in unread]
     fault = units.fault()
     for one in found:
-        # An older one of ours is nobody's original: put back, it could keep a service from starting.
+        # An older one of ours is nobody's original.
         entry = Entry(UNIT, one.unit, DROP_IN, "" if units.START_GATE in one.now else one.now, one.wanted)
         if one.now == one.wanted:
             plan.same.append(entry)
         elif fault:
-            plan.left.append(Left(UNIT, one.unit, f"not set, the service would not start any more: {fault}"))
+            plan.left.append(Left(UNIT, one.unit, f"not set, it could not be run: {fault}"))
         else:
             plan.changes.append(Change(one.now, one.wanted, entry, one.path))
 
@@ -188,7 +188,7 @@ def unregister_gate(plan: Plan, config: Config, state: State) -> None:
             plan.changes.append(Change(one.now, entry.before, entry, one.path))
             continue
         if one.now != entry.before:
-            why = f"somebody changed {one.path}: without {units.START_GATE} the service will not start; remove the file"
+            why = f"somebody changed {one.path}: remove the file, or what of ours is in it"
             plan.left.append(Left(UNIT, one.unit, why))
         if known:
             plan.forget.append(known)
@@ -263,7 +263,8 @@ def _put_back(
         except CommandLineError as error:
             plan.left.append(Left(entry.what, entry.name, str(error)))
             return
-        plan.changes.append(Change(now, after, known or entry, path, status))
+        kept = replace(known, name=entry.name) if known else entry
+        plan.changes.append(Change(now, after, kept, path, status))
     elif known:
         plan.forget.append(known)
         if now != known.before:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CA, REQUEST, UNIT = "ca", "request", "unit"
 _FILE, _LOCK = "registration.json", "registration.lock"
+_ASIDE = ".unusable"
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,17 @@ def write(config: Config, state: State) -> None:
         whole_file.replace(path, json.dumps(content, indent=1).encode("ascii") + b"\n")
     except OSError as error:
         raise CertwitnessError(f"{path}: what is replaced cannot be kept: {error.strerror or error}") from None
+
+
+def set_aside(config: Config) -> str:
+    """Keep a file that `read` could not use under another name, which is returned: nobody else knows what it says.
+    Raises CertwitnessError."""
+    path = _path(config, _FILE)
+    try:
+        os.rename(path, path + _ASIDE)
+    except OSError as error:
+        raise CertwitnessError(f"{path}: cannot be set aside: {error.strerror}; nothing was changed") from None
+    return path + _ASIDE
 
 
 @contextmanager

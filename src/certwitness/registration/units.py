@@ -105,7 +105,7 @@ def reload() -> str:
 
 
 def fault() -> str:
-    """Why systemd could not run the gate, "" if it can: without it, no service with the drop-in would start."""
+    """Why systemd could not run the gate, "" if it can. The drop-ins let a service start without it."""
     path = f"{places.HOOKS}/{START_GATE}"
     return "" if os.path.isfile(path) and os.access(path, os.X_OK) else f"{path} is not there, or cannot be executed"
 

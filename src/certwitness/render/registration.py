@@ -93,7 +93,7 @@ def summary(those: Sequence[Standing]) -> Line:
         if counts[REGISTERED]:
             return Line("everything is as it was registered", "good")
         return Line("nothing is registered; to begin: certwitness register", "dim")
-    told = [f"{counts[CANNOT_RUN]} cannot run: renewals or starts fail"] if counts[CANNOT_RUN] else []
+    told = [f"{counts[CANNOT_RUN]} cannot run: renewals fail, or starts are not judged"] if counts[CANNOT_RUN] else []
     told += [f"{counts[DRIFTED]} drifted"] if counts[DRIFTED] else []
     flags = [flag for flag, what in (("--hooks", REQUEST), ("--gate", UNIT)) if any(
         one.what == what and one.standing in (DRIFTED, CANNOT_RUN) for one in those)]  # fmt: skip
