@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 LENGTH = 4  # bytes in front of each message
 # Whatever is not waited for any more ends by then. SIGALRM's default is death.
 LONGEST_S = 3600
+# And by then once the service that we belong to is being stopped.
+ENDING_S = 10
 REAPED_S = 1.0
 PAUSE_S = 0.002
 
@@ -100,8 +102,8 @@ def _work(work: Callable[[Send], None], writing: int) -> NoReturn:
     """In the forked process."""
     problem = "failed"
     try:
-        for number in FORWARDED:  # the stop of the service shall not cost the record
-            _signal.signal(number, _signal.SIG_IGN)
+        for number in FORWARDED:  # the stop of the service shall not cost the record, nor wait for a slow one
+            _signal.signal(number, lambda *_: _signal.alarm(ENDING_S))
         _signal.alarm(LONGEST_S)
         _close_all_but(writing)
         work(lambda result: _send(writing, (True, result)))

@@ -107,7 +107,7 @@ class Child:
         if self.pid and self.alive:
             try:
                 os.kill(self.pid, number)
-            except ProcessLookupError:
+            except OSError:  # it has ended, or has become another user's (sudo)
                 return
 
     def close_theirs(self) -> None:

@@ -14,6 +14,7 @@ from certwitness import save
 from certwitness.certmonger import Request
 from certwitness.events import log
 from certwitness.findings import ERROR, WARNING, Finding
+from certwitness.redaction import redact_line
 from certwitness.schedule import duration
 from certwitness.tracked import AT_REST, LONGEST_STEP_S
 
@@ -194,7 +195,7 @@ def refused_silently(request: Request, renew: tuple[str, ...]) -> Finding:
 
 def cut_off(request: Request, name: str) -> Finding:
     """certmonger ended while the post-save command ran. `name`: as `certwitness verify` takes it."""
-    command = (request.post_save,) if request.post_save.isprintable() and request.post_save else ()
+    command = (redact_line(request.post_save),) if request.post_save.isprintable() and request.post_save else ()
     return _finding(
         request,
         ERROR,

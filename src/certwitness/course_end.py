@@ -131,7 +131,7 @@ class CourseEnds:
 
     def _problems(self, one: Tracked, done: Course | None) -> list[Finding]:
         """What is wrong with a request at its rest: what the check says, or else what only its course shows."""
-        with Evidence(self._host, everything=False, waits=False) as evidence:
+        with Evidence(self._host, everything=None, waits=False) as evidence:
             results = verification.run(evidence, (request_checks.request_state,), (one.name,))
             found = [finding for result in results for finding in result.findings if finding.level in kept.LEVELS]
             if done and done.refused_silently and not found:

@@ -38,8 +38,9 @@ class Evidence:
     """One look at this host, judged at `now`. Nothing is read twice; what is not asked for is not waited for.
 
     `expect` is a certificate that must have landed: for its key or subject it takes the place of what is saved. Without
-    `everything` only what a service's start depends on is begun at once. Without `waits`, nothing is too
-    early to judge, whatever certmonger is at. Properties and methods raise StoreError.
+    `everything` only what a service's start depends on is begun at once; where it is None nothing is, and no thread is
+    started. Without `waits`, nothing is too early to judge, whatever certmonger is at. Properties and methods raise
+    StoreError.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Evidence:
         *,
         expect: Certificate | None = None,
         now: datetime | None = None,
-        everything: bool = True,
+        everything: bool | None = True,
         waits: bool = True,
     ) -> None:
         self.host = host
@@ -57,7 +58,8 @@ class Evidence:
         self.now = now or datetime.now(timezone.utc)
         self._lock, self._futures = threading.Lock(), dict[object, Future[Any]]()
         self._pool = ThreadPoolExecutor(max_workers=32, thread_name_prefix="evidence")
-        self._start(everything)
+        if everything is not None:
+            self._start(everything)
 
     def close(self) -> None:
         """Wait for no reader any more; those that run end at their own time limits."""

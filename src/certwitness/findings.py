@@ -8,7 +8,7 @@ replication may still heal it. UNKNOWN and PENDING accuse nobody.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,6 +46,11 @@ class Finding:
     def pending(self, reason: str) -> Finding:
         """The same, not judged yet because of `reason`."""
         return replace(self, level=PENDING, breaks=reason)
+
+    @classmethod
+    def from_event(cls, fields: Mapping[str, Any]) -> Finding:
+        """What `as_event` gave."""
+        return cls(**{**fields, "commands": tuple(fields.get("commands", ()))})
 
     def as_event(self) -> dict[str, Any]:
         """As events and ``--json`` have it; certificate, where, commands and since only where they say something."""

@@ -239,6 +239,7 @@ def judge(service: Service, results: Iterable[Result], facts: Facts, hold: Hold 
         elif finding.level == CRITICAL and (finding.check != "pin" or _its_pin(service, finding, facts)):
             warnings.append(finding)
     unseen += _not_looked_for(service, facts, hold)
+    unseen += _not_judged(service, warnings, facts)
     reasons.sort(key=lambda finding: finding.check in _EFFECTS)
     release = hold.release if reasons and hold and hold.release and hold.release.lasts(now) else None
     accused = {finding.certificate for finding in reasons}
@@ -259,6 +260,16 @@ def _not_looked_for(service: Service, facts: Facts, hold: Hold | None) -> Iterat
         check, name = text(finding.get("check")), text(finding.get("certificate"))
         if name and name not in roles:
             yield Finding(check, UNKNOWN, name, found="could not look: certmonger cannot be asked where it is")
+
+
+def _not_judged(service: Service, warnings: Iterable[Finding], facts: Facts) -> Iterator[Finding]:
+    """What might be proof, were all known that makes one of it."""
+    checks = {proof.check for proof in service.proofs}
+    for finding in warnings if facts.unread else ():
+        if finding.check in checks:
+            what = " and ".join(dict.fromkeys(facts.unread))
+            found = f"it is not known whether that stops the start: {what} could not be read"
+            yield Finding(finding.check, UNKNOWN, finding.certificate, where=finding.where, found=found)
 
 
 def _is_proof(service: Service, finding: Finding, role: str, facts: Facts) -> bool:

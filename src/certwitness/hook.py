@@ -19,6 +19,7 @@ import os
 import time
 
 from certwitness.child import (
+    FORWARDED,
     Child,
     NotStartedError,
     as_certmonger_left_it,
@@ -50,15 +51,17 @@ def main(status: str, lc_ctype: str, stub: str, arguments: Sequence[str]) -> NoR
     save = Save(os.path.basename(stub), arguments)
     child = Child(awaited=0)
     try:
-        _run(child, save, ignored_signals(status), lc_ctype)
+        save.ignored = ignored_signals(status)
+        _run(child, save, save.ignored, lc_ctype)
         end_like(child.end[1])
     except BaseException:
         if os.getpid() != child.owner:
             os._exit(1)
         if not child.pid:
             raise
-        child.rescue()
+        # The command runs, or has run: whatever comes, not once more.
         try:
+            child.rescue()
             end_like(child.end[1])
         finally:
             os._exit(os.WEXITSTATUS(child.end[1]))
@@ -68,7 +71,7 @@ def _run(child: Child, save: Save, ignored: int, lc_ctype: str) -> None:
     """Look, start the command as `child` (or become it, or skip it), pass on what it says, record."""
     try:
         as_certmonger_left_it(save.environ, lc_ctype)
-        _die_of_interrupts(ignored)
+        _die_of((SIGINT,), ignored)  # of which Python makes an exception
         _before(save)
         if save.look.get("reasons") or not save.command:
             _after(save, {"skipped": True} if save.command else _nothing())
@@ -86,12 +89,13 @@ def _run(child: Child, save: Save, ignored: int, lc_ctype: str) -> None:
     _after(save, {"left": _relay(child, save)})
 
 
-def _die_of_interrupts(ignored: int) -> None:
-    """Python makes an exception of SIGINT; it shall end us as it would have ended the command."""
-    if not ignored & 1 << SIGINT - 1:
-        import _signal
+def _die_of(signals: Sequence[int], ignored: int) -> None:
+    """Let these signals end us as they would have ended the command, but those that certmonger ignores for it."""
+    import _signal
 
-        _signal.signal(SIGINT, _signal.SIG_DFL)
+    for number in signals:
+        if not ignored & 1 << number - 1:
+            _signal.signal(number, _signal.SIG_DFL)
 
 
 def _before(save: Save) -> None:
@@ -156,6 +160,8 @@ def _after(save: Save, end: dict[str, Any]) -> None:
 
         save_record.write_end(save, end, send)
 
+    # With the command has ended what a signal was to be passed on to: a stop of certmonger's is not held up by us.
+    _die_of(FORWARDED, save.ignored)
     limit_s = ENDED_S + (save.config.landing_s + CONCLUSION_S if save.phase == POST_SAVE else 0)
     reported, problem = beside.ask(work, limit_s)
     if problem:

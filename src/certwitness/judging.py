@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -29,12 +30,13 @@ def verdicts(
     Several stores that are read one after the other are no snapshot. So where a renewal is under way of what blocks, it
     must block in a second look, too: the first may have fallen into a save.
     """
+    deadline = time.monotonic() + limit_s
     found = _look(evidence, services, held, limit_s)
     doubtful = [service for service, verdict in zip(services, found) if verdict.under_way]
     if not doubtful:
         return found
     again = Evidence(evidence.host, now=evidence.now, everything=False)
-    anew = {verdict.service: verdict for verdict in _look(again, doubtful, held, limit_s)}
+    anew = {verdict.service: verdict for verdict in _look(again, doubtful, held, deadline - time.monotonic())}
     return [anew.get(verdict.service, verdict) for verdict in found]
 
 

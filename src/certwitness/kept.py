@@ -21,4 +21,7 @@ def text(words: str) -> str:
 
 def finding(found: Finding) -> dict[str, Any]:
     """Its fields in an event."""
-    return {**found.as_event(), "expected": text(found.expected), "found": text(found.found)}
+    kept = found.as_event()
+    kept.update({name: redact_text(kept[name]) for name in ("where", "breaks", "remedy") if name in kept})
+    kept.update(expected=text(found.expected), found=text(found.found))
+    return {**kept, "commands": list(map(redact_text, found.commands))} if found.commands else kept

@@ -49,6 +49,13 @@ def redact_command(argv: Sequence[str]) -> list[str]:
     return redacted
 
 
+def redact_line(command: str) -> str:
+    """A command that is one text, byte for byte where it holds no secret."""
+    words = command.split()
+    safe = redact_command(words)
+    return redact_text(command if safe == words else " ".join(safe))
+
+
 def _word(word: str, letters: str) -> tuple[str, int]:
     """One word as it may be shown, and what the next one is: NOTHING, SECRET or SECRET_OR_PATH."""
     if not word.startswith("-"):

@@ -25,7 +25,8 @@ class Save:
 
     `certificate` is NAME as given (bytes that are not UTF-8 as `\\xff`), None without; `command` and `environ` are the
     command's; `pid` is ours; `look` is what save_look.py found (nothing yet: {}); `problems` are lines about what of
-    ours has failed; `config` is set before anybody else sees it. Processes beside us get a copy.
+    ours has failed; `ignored` is the mask of the signals that certmonger left ignored; `config` is set before anybody
+    else sees it. Processes beside us get a copy.
     """
 
     config: Config
@@ -48,6 +49,7 @@ class Save:
         self.span_id = os.urandom(8).hex()
         self.look: dict[str, Any] = {}
         self.problems: list[str] = []
+        self.ignored = 0
 
     @property
     def program(self) -> str:

@@ -19,6 +19,7 @@ from certwitness.events import log
 from certwitness.events.fields import text
 from certwitness.evidence import Evidence
 from certwitness.findings import CRITICAL, ERROR, PENDING, UNKNOWN, WARNING, Finding
+from certwitness.redaction import redact_line
 from certwitness.save import PRE_SAVE, STATUSES
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ def _stays_stopped(program: str) -> str:
 
 
 def _again(tracked: Tracked) -> str:
-    return tracked.request.post_save if tracked.request else "see getcert list"
+    return redact_line(tracked.request.post_save) if tracked.request else "see getcert list"
 
 
 def _verdict(evidence: Evidence, name: str, arguments: list[str]) -> dict[str, Any]:

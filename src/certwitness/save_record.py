@@ -63,6 +63,8 @@ def write_end(save: Save, end: dict[str, Any], send: Callable[[Any], None]) -> N
             step(save, end)
         except CertwitnessError as error:
             problems.append(str(error))
+        except Exception as error:  # a bug of ours shall not cost the rest
+            problems.append(f"{step.__name__[1:]} failed: {error!r}")
     for finding in findings[:1]:
         journal.report(_sentence(save, end, finding), level=kept.LEVELS[finding["level"]][1])
     if problems:
@@ -134,7 +136,7 @@ def _hold(save: Save, end: dict[str, Any]) -> None:
 
     from certwitness import holds
 
-    reasons = [Finding(**{**reason, "commands": tuple(reason["commands"])}) for reason in save.look["reasons"]]
+    reasons = [Finding.from_event(reason) for reason in save.look["reasons"]]
     now = datetime.now(timezone.utc)
     holds.place(save.config, save.look["service"], reasons, save.phase, save.look["trace_id"], now)
 
@@ -164,7 +166,8 @@ def _sentence(save: Save, end: dict[str, Any], finding: dict[str, Any]) -> str:
     if "skipped" in end:
         service = save.look["service"]
         what = f"{save.program} was not run, {service} goes on with the certificate that it has"
-        return f"{name}: {what}: {finding['where']}: {finding['found']}. Next: certwitness gate {service}"
+        found = ": ".join(finding[key] for key in ("where", "found") if finding.get(key))
+        return f"{name}: {what}: {found}. Next: certwitness gate {service}"
     if "error" not in end:
         next_step = shlex.join(["certwitness", "verify", name])
         return f"{name}: {save.program} told the journal: {finding['found']}. Next: {next_step}"

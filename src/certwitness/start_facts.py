@@ -54,7 +54,8 @@ class Facts:
     `mapped_by_ipa`: certmap.conf is as FreeIPA writes it, so 389-ds goes by seeAlso, and compares certificates.
     `nss_of_tls`: the nicknames of which 389-ds needs one for TLS, none where TLS is off. `of_httpd`: the certificate
     files that httpd's configuration names, none where that is not where FreeIPA has it. `ldaps_by_ipa`: IPA's CA issued
-    389-ds's. `under_way`: name of each certificate whose renewal is between its steps to certmonger's status."""
+    389-ds's. `under_way`: name of each certificate whose renewal is between its steps to certmonger's status.
+    `unread`: what of all that could not be read, or not in time, in words."""
 
     host: Host
     roles: Mapping[str, str] | None = None
@@ -67,6 +68,7 @@ class Facts:
     of_httpd: frozenset[str] | None = None
     ldaps_by_ipa: bool | None = None
     under_way: Mapping[str, str] | None = None
+    unread: tuple[str, ...] = ()
     late: tuple[Finding, ...] = field(default=(), compare=False)
 
 
@@ -125,6 +127,7 @@ def look(
     futures: list[concurrent.futures.Future[Any]] = [*known.values(), *running.values()]
     there = concurrent.futures.wait(futures, timeout=max(deadline - time.monotonic(), 0)).done
     facts = {name: _fact(future) for name, future in known.items() if future in there}
+    unread = tuple(_WORDS[name] for name, future in known.items() if future not in there or future.exception())
     found: dict[str, tuple[list[Result], Facts]] = {}
     for service in checks:
         mine = {name: future for (owner, name), future in running.items() if owner == service}
@@ -132,7 +135,7 @@ def look(
                for name, future in mine.items()}  # fmt: skip
         late = tuple(Finding(name, UNKNOWN, found=words) for name, words in why.items() if words)
         results = [one for name, future in mine.items() if not why[name] for one in future.result()]
-        found[service] = results, Facts(evidence.host, late=late, **facts)
+        found[service] = results, Facts(evidence.host, unread=unread, late=late, **facts)
     return found
 
 
@@ -193,7 +196,8 @@ def _httpd(evidence: Evidence) -> frozenset[str]:
     directory = os.path.dirname(evidence.host.proxy_conf)
     sites = os.path.join(os.path.dirname(directory), "sites-enabled")
     names = [name for place in (directory, sites) for name in sorted(glob.glob(f"{glob.escape(place)}/*.conf"))]
-    return of_httpd(_text(name) for name in names)
+    # A link to nothing says nothing; what cannot be read might.
+    return of_httpd(_text(name) for name in names if os.path.exists(name))
 
 
 def _ldaps_by_ipa(evidence: Evidence) -> bool:
@@ -201,6 +205,17 @@ def _ldaps_by_ipa(evidence: Evidence) -> bool:
 
     ldaps: Tracked | None = evidence.by_role("ldaps")
     return ldaps is not None and services.is_ipa_issued(evidence, ldaps)
+
+
+_WORDS = {
+    **dict.fromkeys(("roles", "asked", "under_way"), "certmonger's requests"),
+    **dict.fromkeys(("self_tests", "binds_by_certificate"), "CS.cfg"),
+    "bind": "the bind as pkidbuser",
+    "mapped_by_ipa": "certmap.conf",
+    "nss_of_tls": "dse.ldif",
+    "of_httpd": "httpd's configuration",
+    "ldaps_by_ipa": "who issued 389-ds's certificate",
+}
 
 
 def _text(path: str) -> str:

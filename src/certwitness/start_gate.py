@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -40,11 +41,8 @@ def main(arguments: Sequence[str]) -> NoReturn:
         status = run(arguments)
     except BaseException as error:
         _say(f"{NAME} failed, the start is allowed: {type(error).__name__}: {error}")
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    finally:
-        os._exit(status)
+    # Nothing is flushed: whoever prints does it, and may still hold the stream where nobody takes what it says.
+    os._exit(status)
 
 
 def run(arguments: Sequence[str], *, uid: int | None = None) -> int:
@@ -120,5 +118,10 @@ def _options(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
 def _say(words: str) -> None:
     from certwitness.render.text import clean
 
-    with suppress(OSError, ValueError):
-        print(f"certwitness: {clean(words)}", file=sys.stderr, flush=True)
+    def say() -> None:
+        with suppress(OSError, ValueError):
+            print(f"certwitness: {clean(words)}", file=sys.stderr, flush=True)
+
+    teller = threading.Thread(target=say, daemon=True)
+    teller.start()
+    teller.join(TELLING_S)

@@ -232,7 +232,7 @@ class Watch:
 def conclude_beside(host: Host, name: str, *, by: str, limit_s: float, report: Tell) -> list[Finding]:
     """conclusion.conclude in a process of its own: a store that hangs holds up nothing else for long, and what waits
     for it does not pile up here. It is a fork, while the thread of listening.py waits on its socket: that thread holds
-    no lock that the process needs.
+    no lock that the process needs. There may be no others: a store's reader could hold one (an import's, a tool's).
 
     Raises CertwitnessError, as that does; and where no process can be had, or it does not end.
     """
@@ -259,4 +259,4 @@ def conclude_beside(host: Host, name: str, *, by: str, limit_s: float, report: T
         report(line, level=level)
     if problem:
         raise CertwitnessError(problem)
-    return [Finding(**{**fields, "commands": tuple(fields.get("commands", ()))}) for fields in found]
+    return [Finding.from_event(fields) for fields in found]

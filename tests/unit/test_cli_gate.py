@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,26 @@ class TestStub:
         stub.judges("print('reason'); sys.stdout.flush(); os._exit(42)")
         done = stub.run(PKI)
         assert (done.returncode, done.stdout, done.stderr) == (2, "reason\n", "")
+
+    @pytest.mark.parametrize("broken", [True, False])
+    def test_nobody_takes_what_it_says(self, stub: Stub, path: str, broken: bool) -> None:
+        """A full pipe on both streams: the verdict comes all the same, a block as a block."""
+        if broken:
+            stub.venv.unlink()
+        else:
+            stub.blocks()
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(writing, b"x" * 4096)
+        os.set_blocking(writing, True)
+        try:
+            done = stub.run("--config", path, PKI, stdout=writing, stderr=writing)
+        finally:
+            os.close(reading)
+            os.close(writing)
+        assert done.returncode == (0 if broken else 2)
 
     def test_nothing_can_be_reached(self, stub: Stub, path: str) -> None:
         """A host on which nothing answers is allowed, and told."""

@@ -9,18 +9,23 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from certwitness import holds, judging
-from certwitness.config import Config
+from certwitness import gate, holds, host, judging
+from certwitness.checks import BY_NAME
+from certwitness.config import Config, load
 from certwitness.errors import CertwitnessError
 from certwitness.findings import CRITICAL, UNKNOWN, Finding
 from certwitness.gate import Verdict
 from certwitness.holds import Release
+from certwitness.start_facts import Facts
+from certwitness.verification import Result
+from tests.unit import empty_host
 from tests.unit.findings_factory import BIND, NOW, USER_CERTIFICATE
 from tests.unit.harness import CHECKOUT
 
@@ -250,3 +255,25 @@ def test_no_space(config: Config, tmp_path: Path) -> None:
     with pytest.raises(CertwitnessError, match="the hold cannot be kept"):
         placed(config)
     assert sorted(os.listdir(tmp_path)) == ["state"]
+
+
+def test_a_fact_that_is_not_read_ends_no_hold(tmp_path: Path) -> None:
+    """What made a proof of the finding is not known now: allowed, and told, and the hold with its release stays."""
+    config = load(empty_host.configure(tmp_path))
+    config.state_directory = f"{tmp_path}/state"
+    there, name = host.load(config), "/var/lib/ipa/certs/httpd.crt"
+    finding = Finding("key", CRITICAL, name, "/key", found="another key", breaks="httpd will not start")
+    results = [Result(BY_NAME["key"], name, (finding,), "", 0.0)]
+    known = Facts(there, roles={name: "https"}, asked=True, of_httpd=frozenset([name]), under_way={})
+    httpd = gate.SERVICES["httpd"]
+    verdict = gate.judge(httpd, results, known, None, NOW)
+    assert not verdict.allow
+    holds.place(config, "httpd", verdict.reasons, "start-gate", "", NOW)
+    hold = holds.release(config, "httpd", "alice", "because", "", NOW)
+    unread = replace(known, of_httpd=None, unread=("httpd's configuration",))
+    verdict = gate.judge(httpd, results, unread, hold, NOW)
+    assert (verdict.allow, [one.check for one in verdict.unseen]) == (True, ["key"])
+    assert "httpd's configuration could not be read" in verdict.unseen[0].found
+    assert not judging.end_if_gone(config, verdict, hold)
+    gone = gate.judge(httpd, results, replace(known, of_httpd=frozenset()), hold, NOW)
+    assert judging.end_if_gone(config, gone, hold)

@@ -140,6 +140,38 @@ def test_a_killed_hook_takes_the_command_with_it(tree: HookTree, tmp_path: Path)
     assert tree.kinds() == ["hook.started"]
 
 
+def test_signals_that_cannot_be_passed_on(tree: HookTree, tmp_path: Path) -> None:
+    """The command has become another user's, as with sudo: it runs on, once, and what it says is kept."""
+    child = tree.package / "child.py"
+    text = child.read_text(encoding="utf-8")
+    assert "os.kill(self.pid, number)" in text
+    child.write_text(text.replace("os.kill(self.pid, number)", "raise PermissionError(1, 'not permitted')"))
+    command = program(tmp_path / "command", f"echo >>{tmp_path}/pid $$; sleep 2; echo said; exit 4")
+    started = Started(tree.hooked([command]))
+    wait_for(tmp_path / "pid")
+    for _ in range(4):
+        os.kill(started.process.pid, signal.SIGTERM)
+        time.sleep(0.1)
+    assert started.end() == 4
+    assert len((tmp_path / "pid").read_text().splitlines()) == 1
+    assert tree.hook_ended()["stdout"]["text"] == "said\n"
+
+
+def test_a_stop_is_not_held_up_once_the_command_has_ended(tree: HookTree, tmp_path: Path) -> None:
+    """certmonger is stopped while the hook looks whether it landed: nobody waits for that."""
+    record = tree.package / "save_record.py"
+    text = record.read_text(encoding="utf-8")
+    slow = f"import time; open({str(tmp_path / 'looking')!r}, 'w').write('x'); time.sleep(600)"
+    changed = text.replace("    from certwitness import conclusion, host\n", f"    {slow}\n", 1)
+    assert changed != text
+    record.write_text(changed)
+    started = Started(tree.hooked(["/bin/true"]))
+    wait_for(tmp_path / "looking")
+    os.kill(started.process.pid, signal.SIGTERM)
+    assert started.end() == -signal.SIGTERM
+    assert tree.kinds() == ["hook.started", "hook.ended"]
+
+
 def test_a_grandchild_that_keeps_stdout_open_is_not_waited_for(tree: HookTree, tmp_path: Path) -> None:
     """certmonger reads no hook's stdout: a service that the command leaves behind holds nothing up, if it closed
     certmonger's own pipe, which Python's subprocess does."""

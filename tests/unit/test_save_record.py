@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from certwitness import conclusion, config, journal, said, save_record
+from certwitness import conclusion, config, holds, journal, said, save_record
 from certwitness.errors import StoreError
-from certwitness.findings import Finding
+from certwitness.findings import CRITICAL, Finding
 from certwitness.run import NOTHING
 from certwitness.save import POST_SAVE, PRE_SAVE, Save
 from tests.unit import empty_host
@@ -200,3 +200,32 @@ def test_the_journal_of_the_command(
     )
     assert "-t stop_pkicad" in (tmp_path / "asked").read_text()
     assert "--since=@1800000000.000000" in (tmp_path / "asked").read_text()
+
+
+def test_a_reason_without_commands_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not every remedy has any."""
+    monkeypatch.setattr(conclusion, "conclude", lambda *_, **__: [])
+    finding = Finding("key", CRITICAL, "Server-Cert", found="no private key", breaks="389-ds will not start")
+    given = save(tmp_path, POST_SAVE, "/x/restart_dirsrv", "X", service="dirsrv", reasons=[finding.as_event()])
+    given.config.state_directory = str(tmp_path / "state")
+    save_record.write_end(given, {"skipped": True}, lambda _: None)
+    hold, problem = holds.read(given.config, "dirsrv")
+    assert hold is not None
+    assert (problem, [one["found"] for one in hold.findings]) == ("", ["no private key"])
+
+
+def test_a_bug_costs_its_own_step_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hold fails in a way that nobody thought of: the conclusion comes, and the journal is told."""
+    told, concluded, sent = list[str](), list[object](), list[object]()
+
+    def conclude(*_: Any, **how: Any) -> list[Finding]:
+        concluded.append(how)
+        return []
+
+    monkeypatch.setattr(journal, "report", lambda line, **_: told.append(line))
+    monkeypatch.setattr(conclusion, "conclude", conclude)
+    given = save(tmp_path, POST_SAVE, "/x/restart_dirsrv", "X", service="dirsrv", reasons=[{"check": "x", "odd": 1}])
+    given.look["reasons"][0].update(level=CRITICAL, where="w", found="f")
+    save_record.write_end(given, {"skipped": True}, sent.append)
+    assert (len(concluded), sent) == (1, [True])
+    assert any("hold failed: TypeError" in line for line in told)

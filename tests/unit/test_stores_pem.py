@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -188,3 +190,19 @@ def test_an_rsa_key_that_cannot_sign_is_a_problem(tmp_path: Path, pin: Pin | Non
     file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection))
     found = store.read_key(str(file), pin)
     assert (found.spki_sha256, found.problem) == (None, "the private key cannot be read (InvalidSignature)")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl")
+@pytest.mark.parametrize(
+    "form", ["pkcs8 -topk8 -v2 camellia-256-cbc", "ec -camellia256", "pkcs8 -topk8 -v2 aes-256-cfb"]
+)
+def test_an_encryption_that_openssl_alone_knows_proves_nothing(tmp_path: Path, form: str) -> None:
+    """A service opens it: that is no wrong PIN."""
+    key, pin = tmp_path / "key", tmp_path / "pin"
+    key.write_bytes(text_of(ec.generate_private_key(ec.SECP256R1()), "TraditionalOpenSSL", CLEAR))
+    pin.write_text(PASSWORD)
+    command = ["openssl", *form.split(), "-in", str(key), "-out", str(tmp_path / "new"), "-passout", f"file:{pin}"]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("this openssl does not know it either")
+    with pytest.raises(StoreError, match="encrypted in a way"):
+        store.read_key(str(tmp_path / "new"), Pin.from_file(str(pin)))

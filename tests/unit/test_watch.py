@@ -760,3 +760,33 @@ def test_the_end_of_a_service(tmp_path: Path, number: signal.Signals) -> None:
         rest = running.stderr.read()
     assert line.startswith("certwitness: certmonger cannot be heard: D-Bus (unix:path=")
     assert (running.returncode, rest) == (0, "")
+
+
+def test_no_reader_is_at_work_where_a_process_is_forked(stage: Stage) -> None:
+    """A lock that a thread holds then would be held in the process for ever."""
+    readers = list[str]()
+
+    def conclude(*_: Any, **__: Any) -> list[Finding]:
+        readers.extend(one.name for one in threading.enumerate() if one.name.startswith("evidence"))
+        return []
+
+    other = "/org/fedorahosted/certmonger/requests/Request2"
+    stage.requests.append(make.request(id="other", path=other, status="POST_SAVED_CERT", certificate=stage.certificate))
+    stage.becomes(status="CA_UNREACHABLE", ca_error="Error 7")
+    stage.conclude = conclude  # type: ignore[method-assign]
+    stage.start()
+    stage.moves("MONITORING", path=other)
+    assert [finding["check"] for event in stage.events("noticed") for finding in event["findings"]]
+    assert readers == []
+
+
+def test_no_secret_of_a_hook_is_kept(stage: Stage) -> None:
+    """The post-save command that is to be run by hand is told without its password."""
+    stage.becomes(post_save="/bin/push --password=hunter2 --token s3cr3t -C x", status="POST_SAVED_CERT")
+    stage.start()
+    stage.hear(Owner(""))
+    text = stage.log.read_text() + str(stage.lines)
+    assert "/bin/push --password=***" in text
+    assert not {"hunter2", "s3cr3t"} & set(text.replace("=", " ").split())
+    assert "hunter2" not in text
+    assert "s3cr3t" not in text

@@ -12,7 +12,7 @@ import shlex
 from typing import NamedTuple
 
 from certwitness.errors import CertwitnessError
-from certwitness.redaction import redact_command, redact_text
+from certwitness.redaction import redact_command, redact_line, redact_text
 
 _BLANKS = " \t\r\n"
 _QUOTES = "'\""
@@ -56,10 +56,10 @@ def words(command: str) -> list[Word]:  # noqa: PLR0912  (one state machine read
         else:
             text += character
     if quote:
-        raise CommandLineError(f"{_redacted(command)!r}: unmatched {quote}")
+        raise CommandLineError(f"{redact_line(command)!r}: unmatched {quote}")
     if escaped:
         told = "a backslash escapes nothing; certmonger knows no '\\ ': use quotes"
-        raise CommandLineError(f"{_redacted(command)!r}: {told}")
+        raise CommandLineError(f"{redact_line(command)!r}: {told}")
     if text:
         found.append(Word(text, start, len(command)))
     return found
@@ -75,16 +75,9 @@ def shown(command: str) -> str:
     try:
         argv = split(command)
     except CommandLineError:
-        return _redacted(command)
+        return redact_line(command)
     safe = redact_command(argv)
     return redact_text(command if safe == argv else " ".join(map(quote, safe)))
-
-
-def _redacted(command: str) -> str:
-    """One that certmonger could not split."""
-    words_ = command.split()
-    safe = redact_command(words_)
-    return redact_text(command if safe == words_ else " ".join(safe))
 
 
 def quote(word: str) -> str:

@@ -68,9 +68,9 @@ def environment() -> dict[str, str]:
 
 def run(command: Sequence[str | bytes], deadline: Deadline, store: str, pass_fds: Sequence[int] = ()) -> Done:
     """Run a tool to its end, in a session of its own: without a terminal it cannot ask for a PIN. At the deadline it is
-    killed with its group, and StoreError raised for `store`."""
+    killed with its group, and StoreError raised for `store`; a little later also where we have been killed."""
     with subprocess.Popen(
-        command,
+        limited(command, deadline),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -100,7 +100,7 @@ def memory() -> Iterator[int]:
         os.close(descriptor)
 
 
-def limited(command: Sequence[str], deadline: Deadline) -> list[str]:
+def limited(command: Sequence[str | bytes], deadline: Deadline) -> list[str | bytes]:
     """The command of a tool that would not end when we are gone: coreutils' timeout ends it then."""
     timeout = shutil.which("timeout", path=os.pathsep.join(("/usr/bin", "/bin")))
     return [*([timeout, "-s", "KILL", f"{deadline.left + 1:.0f}"] if timeout else []), *command]

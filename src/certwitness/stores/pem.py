@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from dataclasses import dataclass
@@ -15,13 +16,21 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from certwitness.certificates import Certificate
-from certwitness.errors import CertificateError
+from certwitness.errors import CertificateError, StoreError
 from certwitness.stores import regular_file
 from certwitness.stores.pin import Pin
 
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
 _END = b"-----END CERTIFICATE-----"
 _UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, InternalError)
+_DEK = re.compile(rb"^DEK-Info: *([A-Z0-9-]+)", re.MULTILINE)
+_USUAL = (b"AES-128-CBC", b"AES-192-CBC", b"AES-256-CBC", b"DES-EDE3-CBC")
+# aes128-CBC, aes192-CBC, aes256-CBC (2.16.840.1.101.3.4.1), des-EDE3-CBC, pbeWithSHAAnd3-KeyTripleDES-CBC
+_USUAL_IDENTIFIERS = tuple(
+    bytes.fromhex(f"06{len(text) // 2:02x}{text}")
+    for text in ("608648016503040102", "608648016503040116", "60864801650304012a",
+                 "2a864886f70d0307", "2a864886f70d010c0103")
+)  # fmt: skip
 _KEY = re.compile(rb"-----BEGIN ((?:[A-Z]+ )?PRIVATE KEY)-----.*?-----END \1-----", re.DOTALL)
 
 
@@ -71,7 +80,7 @@ def read_key(path: str, pin: Pin | None) -> PemKey:
     file = regular_file.read(path)
     if file is None:
         return PemKey(path, None, "", "", 0, missing=True)
-    spki_sha256, problem = _public_part(file.data, pin)
+    spki_sha256, problem = _public_part(path, file.data, pin)
     return PemKey(path, spki_sha256, file.owner, file.group, file.mode, problem=problem)
 
 
@@ -116,8 +125,22 @@ def _load(pem: bytes, password: bytes | None) -> Any:
     return key
 
 
-def _public_part(data: bytes, pin: Pin | None) -> tuple[str | None, str]:
-    """SHA-256 of the public key, or why there is none."""
+def _is_usual(block: bytes) -> bool:
+    """Whether a key is encrypted by AES or 3DES in CBC, so that a failure means the wrong PIN: in its header, or as the
+    object identifier of the cipher, with PBES2 or PKCS#12's own."""
+    header = _DEK.search(block)
+    if header:
+        return header[1] in _USUAL
+    lines = [line for line in block.splitlines() if line and not line.startswith(b"-----")]
+    try:
+        der = base64.b64decode(b"".join(lines), validate=True)
+    except ValueError:
+        return True  # damaged: OpenSSL could not read it either
+    return any(identifier in der[:200] for identifier in _USUAL_IDENTIFIERS)
+
+
+def _public_part(path: str, data: bytes, pin: Pin | None) -> tuple[str | None, str]:
+    """SHA-256 of the public key, or why there is none. Raises StoreError: whether there is one cannot be known here."""
     block = _KEY.search(data)
     if block is None:
         return None, "there is no PEM private key in it" if data.strip() else "the file is empty"
@@ -127,6 +150,9 @@ def _public_part(data: bytes, pin: Pin | None) -> tuple[str | None, str]:
     try:
         key = _load(block[0], pin.reveal() if pin and encrypted else None)
     except _UNREADABLE as error:
+        if encrypted and not _is_usual(block[0]):
+            told = "its key is encrypted in a way that cryptography does not know: openssl pkey -noout -in tells more"
+            raise StoreError(path, told) from None
         if encrypted and isinstance(error, (ValueError, TypeError)):
             return None, "wrong PIN"
         # Not the library's own words: they may quote what they tripped over.
