@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
@@ -409,3 +410,20 @@ def test_files_of_httpd() -> None:
     """Comments are not read, quotes are."""
     text = f'#SSLCertificateFile /no\n  sslcertificatefile "{HTTP}"\nSSLCertificateKeyFile /key\n'
     assert of_httpd([text, ""]) == {HTTP}
+
+
+def test_two_looks_share_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a renewal is under way the second look has what the first one left."""
+    limits, verdict = list[float](), gate.Verdict("httpd", False, under_way={"x": "SAVING_CERT"})
+
+    def look(_evidence: Any, _services: Any, _held: Any, limit_s: float) -> list[gate.Verdict]:
+        limits.append(limit_s)
+        time.sleep(0.2)
+        return [verdict]
+
+    monkeypatch.setattr(judging, "_look", look)
+    monkeypatch.setattr(judging, "Evidence", lambda *_, **__: None)
+    evidence: Any = SimpleNamespace(host=None, now=None)
+    assert judging.verdicts(evidence, [gate.SERVICES["httpd"]], {}, 1.5) == [verdict]
+    assert limits[0] == 1.5
+    assert limits[1] <= 1.3

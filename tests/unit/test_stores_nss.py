@@ -6,7 +6,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from certwitness.errors import StoreError
 from certwitness.stores import nss, nss_tools
 from certwitness.stores.pin import Pin
 from tests.unit.conftest import Authority, der, pem
+from tests.unit.harness import program
 
 SECRET = "Not.To.Be.Seen"
 HEADER = "\nCertificate Nickname      Trust Attributes\n                          SSL,S/MIME,JAR/XPI\n\n"
@@ -266,3 +269,21 @@ def test_key_ids(authority: Authority) -> None:
     certificate = authority.issue("x", key)  # type: ignore[arg-type]
     expected = hashlib.sha1(numbers.n.to_bytes(256, "big"), usedforsecurity=False).digest()
     assert nss.key_id(Certificate(der(certificate))) == expected
+
+
+def test_a_tool_ends_without_us(tmp_path: Path) -> None:
+    """Killed while a tool hangs, as at the end of a hook's look: nothing of ours stays."""
+    tool = program(tmp_path / "certutil", f"echo $$ >{tmp_path}/pid; exec sleep 600")
+    code = f"from certwitness.stores import nss_tools; nss_tools.run([{str(tool)!r}], nss_tools.Deadline(1), 'nss')"
+    reader = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    pid_file = tmp_path / "pid"
+    deadline = time.monotonic() + 30
+    while not pid_file.exists() or not pid_file.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    reader.kill()
+    reader.wait()
+    status = Path(f"/proc/{int(pid_file.read_text())}/status")
+    while status.exists() and "(zombie)" not in status.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -762,22 +763,18 @@ def test_the_end_of_a_service(tmp_path: Path, number: signal.Signals) -> None:
     assert (running.returncode, rest) == (0, "")
 
 
-def test_no_reader_is_at_work_where_a_process_is_forked(stage: Stage) -> None:
+def test_no_reader_is_begun_where_a_process_may_be_forked(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock that a thread holds then would be held in the process for ever."""
-    readers = list[str]()
-
-    def conclude(*_: Any, **__: Any) -> list[Finding]:
-        readers.extend(one.name for one in threading.enumerate() if one.name.startswith("evidence"))
-        return []
-
+    begun = list[object]()
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", lambda _, work, *__: begun.append(work))
     other = "/org/fedorahosted/certmonger/requests/Request2"
     stage.requests.append(make.request(id="other", path=other, status="POST_SAVED_CERT", certificate=stage.certificate))
     stage.becomes(status="CA_UNREACHABLE", ca_error="Error 7")
-    stage.conclude = conclude  # type: ignore[method-assign]
     stage.start()
     stage.moves("MONITORING", path=other)
-    assert [finding["check"] for event in stage.events("noticed") for finding in event["findings"]]
-    assert readers == []
+    assert [finding["check"] for event in stage.events("noticed") for finding in event["findings"]] == ["request-state"]
+    assert len(stage.concluded) == 1
+    assert begun == []
 
 
 def test_no_secret_of_a_hook_is_kept(stage: Stage) -> None:
