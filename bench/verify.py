@@ -38,7 +38,9 @@ def main() -> None:
 
     def count(event: str, arguments: tuple[object, ...]) -> None:
         if event == "subprocess.Popen":
-            started[os.path.basename(str(arguments[0]))] += 1
+            words = [str(word) for word in arguments[1]]
+            tool = words[4] if os.path.basename(words[0]) == "timeout" else words[0]  # timeout -s KILL SECONDS TOOL
+            started[os.path.basename(tool)] += 1
 
     with World(full=True) as world:
         ours = host.load(config.load(str(world.certwitness_config)))
