@@ -16,7 +16,7 @@ import statistics
 import sys
 import time
 from collections import Counter
-from typing import Callable
+from typing import Any, Callable
 
 from certwitness import certmonger, config, host, verification
 from certwitness.checks import CHECKS
@@ -36,7 +36,7 @@ def main() -> None:
     runs = parser.parse_args().runs
     started: Counter[str] = Counter()
 
-    def count(event: str, arguments: tuple[object, ...]) -> None:
+    def count(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "subprocess.Popen":
             words = [str(word) for word in arguments[1]]
             tool = words[4] if os.path.basename(words[0]) == "timeout" else words[0]  # timeout -s KILL SECONDS TOOL
