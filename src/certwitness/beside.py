@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Send = Callable[[Any], None]
 
 LENGTH = 4  # bytes in front of each message
-# Whatever is not waited for any more ends by then. SIGALRM's default is death.
+# Whatever is not waited for any more ends by then, of SIGALRM.
 LONGEST_S = 3600
 # And by then once the service that we belong to is being stopped.
 ENDING_S = 10
@@ -104,6 +104,7 @@ def _work(work: Callable[[Send], None], writing: int) -> NoReturn:
     try:
         for number in FORWARDED:  # the stop of the service shall not cost the record, nor wait for a slow one
             _signal.signal(number, lambda *_: _signal.alarm(ENDING_S))
+        _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)  # whoever started us may ignore it
         _signal.alarm(LONGEST_S)
         _close_all_but(writing)
         work(lambda result: _send(writing, (True, result)))

@@ -52,7 +52,7 @@ def main(status: str, lc_ctype: str, stub: str, arguments: Sequence[str]) -> NoR
     child = Child(awaited=0)
     try:
         save.ignored = ignored_signals(status)
-        _run(child, save, save.ignored, lc_ctype)
+        _run(child, save, lc_ctype)
         end_like(child.end[1])
     except BaseException:
         if os.getpid() != child.owner:
@@ -67,16 +67,16 @@ def main(status: str, lc_ctype: str, stub: str, arguments: Sequence[str]) -> NoR
             os._exit(os.WEXITSTATUS(child.end[1]))
 
 
-def _run(child: Child, save: Save, ignored: int, lc_ctype: str) -> None:
+def _run(child: Child, save: Save, lc_ctype: str) -> None:
     """Look, start the command as `child` (or become it, or skip it), pass on what it says, record."""
     try:
         as_certmonger_left_it(save.environ, lc_ctype)
-        _die_of((SIGINT,), ignored)  # of which Python makes an exception
+        _die_of((SIGINT,), save.ignored)  # of which Python makes an exception
         _before(save)
         if save.look.get("reasons") or not save.command:
             _after(save, {"skipped": True} if save.command else _nothing())
             os._exit(0)
-        child.start(save.command, save.environ, ignored)
+        child.start(save.command, save.environ, save.ignored)
         child.confirm()
     except NotStartedError as error:
         _not_started(save, error)
@@ -85,7 +85,7 @@ def _run(child: Child, save: Save, ignored: int, lc_ctype: str) -> None:
             os._exit(1)
         if child.pid:
             raise
-        _unwitnessed(save, error, ignored)
+        _unwitnessed(save, error)
     _after(save, {"left": _relay(child, save)})
 
 
@@ -187,12 +187,12 @@ def _nothing(code: int = 0) -> dict[str, Any]:
     return {"left": left}
 
 
-def _unwitnessed(save: Save, error: BaseException, ignored: int) -> NoReturn:
+def _unwitnessed(save: Save, error: BaseException) -> NoReturn:
     """Become the command, as certmonger would have."""
     _report(save, f"runs unwitnessed: {error!r}")
     code = NOT_EXECUTABLE
     try:
-        restore_signals(ignored)
+        restore_signals(save.ignored)
         if not save.command:
             code = 0
         else:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from certwitness.verification import Result
 
 CA_PRESENCE, CERTIFICATES = "CAPresence", "SystemCertsVerification"
+_REQUESTS, _CS_CFG = "certmonger's requests", "CS.cfg"
 _ORDER = "selftests.container.order.startup"
 _AUDITOR = "log.instance.SignedAudit.signedAuditCertNickname"
 # The largest configuration file that is looked at: dse.ldif has some 200 KiB.
@@ -118,7 +119,7 @@ def look(
     deadline = time.monotonic() + limit_s
     # Not shut down: what hangs must not be waited for. Whoever calls this ends by os._exit.
     pool = concurrent.futures.ThreadPoolExecutor(max_workers=64, thread_name_prefix="gate")
-    known = {name: pool.submit(read, evidence) for name, read in _FACTS.items()}
+    known = {name: pool.submit(read, evidence) for name, (_, read) in _FACTS.items()}
     running = {
         (service, check.name): pool.submit(_results, evidence, check, roles[service])
         for service, wanted in checks.items()
@@ -127,7 +128,7 @@ def look(
     futures: list[concurrent.futures.Future[Any]] = [*known.values(), *running.values()]
     there = concurrent.futures.wait(futures, timeout=max(deadline - time.monotonic(), 0)).done
     facts = {name: _fact(future) for name, future in known.items() if future in there}
-    unread = tuple(_WORDS[name] for name, future in known.items() if future not in there or future.exception())
+    unread = tuple(_FACTS[name][0] for name, future in known.items() if future not in there or future.exception())
     found: dict[str, tuple[list[Result], Facts]] = {}
     for service in checks:
         mine = {name: future for (owner, name), future in running.items() if owner == service}
@@ -207,17 +208,6 @@ def _ldaps_by_ipa(evidence: Evidence) -> bool:
     return ldaps is not None and services.is_ipa_issued(evidence, ldaps)
 
 
-_WORDS = {
-    **dict.fromkeys(("roles", "asked", "under_way"), "certmonger's requests"),
-    **dict.fromkeys(("self_tests", "binds_by_certificate"), "CS.cfg"),
-    "bind": "the bind as pkidbuser",
-    "mapped_by_ipa": "certmap.conf",
-    "nss_of_tls": "dse.ldif",
-    "of_httpd": "httpd's configuration",
-    "ldaps_by_ipa": "who issued 389-ds's certificate",
-}
-
-
 def _text(path: str) -> str:
     with open(path, "rb") as file:
         return file.read(_LARGEST).decode("utf-8", "replace")
@@ -233,15 +223,16 @@ def _attributes(entry: str) -> dict[str, str]:
     return found
 
 
-_FACTS: dict[str, Callable[[Evidence], object]] = {
-    "roles": _roles,
-    "asked": lambda evidence: evidence.requests is not None,
-    "self_tests": lambda evidence: self_tests(evidence.cs_cfg("ca")),
-    "bind": lambda evidence: evidence.bound,
-    "binds_by_certificate": _by_certificate,
-    "mapped_by_ipa": _mapped_by_ipa,
-    "nss_of_tls": _dirsrv,
-    "of_httpd": _httpd,
-    "ldaps_by_ipa": _ldaps_by_ipa,
-    "under_way": _under_way,
+# In words where it comes from, and how it is read.
+_FACTS: dict[str, tuple[str, Callable[[Evidence], object]]] = {
+    "roles": (_REQUESTS, _roles),
+    "asked": (_REQUESTS, lambda evidence: evidence.requests is not None),
+    "self_tests": (_CS_CFG, lambda evidence: self_tests(evidence.cs_cfg("ca"))),
+    "bind": ("the bind as pkidbuser", lambda evidence: evidence.bound),
+    "binds_by_certificate": (_CS_CFG, _by_certificate),
+    "mapped_by_ipa": ("certmap.conf", _mapped_by_ipa),
+    "nss_of_tls": ("dse.ldif", _dirsrv),
+    "of_httpd": ("httpd's configuration", _httpd),
+    "ldaps_by_ipa": ("who issued 389-ds's certificate", _ldaps_by_ipa),
+    "under_way": (_REQUESTS, _under_way),
 }

@@ -92,3 +92,15 @@ def test_it_has_no_descriptor_of_ours_and_ignores_the_stop_of_the_service() -> N
         os.close(kept)
     assert problem == ""
     assert [name for name in found if not name.startswith(("pipe:", "/proc/"))] == ["/dev/null"] * 3
+
+
+def test_the_stop_of_the_service_gives_it_some_seconds_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was sent by then counts; the stop does not wait for the rest."""
+    monkeypatch.setattr(beside, "ENDING_S", 1)
+
+    def work(send: Send) -> None:
+        send("half")
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(600)
+
+    assert beside.ask(work, 60) == ("half", f"ended with wait status {int(signal.SIGALRM)}")

@@ -161,15 +161,18 @@ def test_a_stop_is_not_held_up_once_the_command_has_ended(tree: HookTree, tmp_pa
     """certmonger is stopped while the hook looks whether it landed: nobody waits for that."""
     record = tree.package / "save_record.py"
     text = record.read_text(encoding="utf-8")
-    slow = f"import time; open({str(tmp_path / 'looking')!r}, 'w').write('x'); time.sleep(600)"
+    slow = f"import time; open({str(tmp_path / 'looking')!r}, 'w').write(str(os.getpid())); time.sleep(600)"
     changed = text.replace("    from certwitness import conclusion, host\n", f"    {slow}\n", 1)
     assert changed != text
     record.write_text(changed)
     started = Started(tree.hooked(["/bin/true"]))
-    wait_for(tmp_path / "looking")
+    looking = int(wait_for(tmp_path / "looking"))
     os.kill(started.process.pid, signal.SIGTERM)
-    assert started.end() == -signal.SIGTERM
-    assert tree.kinds() == ["hook.started", "hook.ended"]
+    try:
+        assert started.end() == -signal.SIGTERM
+        assert tree.kinds() == ["hook.started", "hook.ended"]
+    finally:
+        os.kill(looking, signal.SIGKILL)
 
 
 def test_a_grandchild_that_keeps_stdout_open_is_not_waited_for(tree: HookTree, tmp_path: Path) -> None:

@@ -784,6 +784,5 @@ def test_no_secret_of_a_hook_is_kept(stage: Stage) -> None:
     stage.hear(Owner(""))
     text = stage.log.read_text() + str(stage.lines)
     assert "/bin/push --password=***" in text
-    assert not {"hunter2", "s3cr3t"} & set(text.replace("=", " ").split())
     assert "hunter2" not in text
     assert "s3cr3t" not in text

@@ -89,7 +89,9 @@ class _Work:
             connection = stack.enter_context(Connection(bus, ANSWER_S)) if ask else None
             if unusable:
                 aside = states.set_aside(self._config)
-                outcome.problems.append(f"what was replaced before is not known: {aside} is the state file as it was")
+                outcome.problems.append(
+                    f"what was replaced is not known: {aside} is the state file as it was; see certwitness registration"
+                )
             self._state = stored
             self._keep(replace(stored.with_(*same).without(*plan.forget), hooks=hooks, gate=gate))
             self._all(connection)
